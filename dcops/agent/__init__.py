@@ -1,0 +1,1 @@
+"""The streaming Claude agent that dcops deploys."""

@@ -1,0 +1,1 @@
+"""Parse and render; nothing else."""

@@ -1,0 +1,1 @@
+"""What runs instances: processes or containers, behind one protocol."""

@@ -1,0 +1,1 @@
+"""From an implementation to a release and its build context."""

@@ -1,0 +1,1 @@
+"""A server that speaks the Messages API and streams what a script says."""

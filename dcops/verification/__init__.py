@@ -1,0 +1,1 @@
+"""Suites of checks against a twin, run by pytest."""
