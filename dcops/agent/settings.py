@@ -1,0 +1,113 @@
+"""What an instance is told from outside at its start: the container contract's environment variables."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_SOCKET_PATH = 107  # bytes; the kernel's limit for a Unix socket address
+_TOKEN_PLACE = "ANTHROPIC_API_KEY"  # noqa: S105 - the name of a variable
+
+
+class SettingsError(ValueError):
+    """The instance cannot start with what it was told; its text says what to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an instance listens: a Unix socket's path, or a host and port."""
+
+    path: Path | None = None
+    host: str = ""
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read `unix:/path` or `tcp:host:port`.
+
+        Raises:
+            SettingsError: Neither of the two, or a path longer than a socket address can be.
+        """
+        kind, _, rest = text.partition(":")
+        if kind == "unix" and rest.startswith("/"):
+            if len(rest.encode()) > MAX_SOCKET_PATH:
+                raise SettingsError(f"the socket path {rest} is longer than {MAX_SOCKET_PATH} bytes")
+            return cls(path=Path(rest))
+        host, _, port = rest.rpartition(":")
+        if kind == "tcp" and host and re.fullmatch(r"\d{1,5}", port) and int(port) <= 65535:
+            return cls(host=host.strip("[]"), port=int(port))
+        raise SettingsError(f"cannot listen on {text!r}: write unix:/path or tcp:host:port")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything an instance is told at its start; it does not change while the instance lives.
+
+    Attributes:
+        listen: Where the instance listens.
+        control_dir: Directory of `toggles.json`, `access.json` and `role.json`; read-only.
+        toggles_file: A plain file of values in place of `control_dir/toggles.json`.
+        state_dir: Where the journal and tool outputs live; shared with other instances.
+        workspace: Where tools work.
+        api_key: Token for the model at `base_url`.
+        base_url: Where the Messages API is; None means the SDK's default.
+        stop_seconds: Time from SIGTERM to the end, for running turns to finish.
+        max_running_turns: Turns that may run in this instance at the same time.
+    """
+
+    listen: Address
+    control_dir: Path
+    state_dir: Path
+    workspace: Path
+    api_key: str = field(repr=False)
+    base_url: str | None = None
+    toggles_file: Path | None = None
+    release: str = "unreleased"
+    instance: str = "alone"
+    environment: str = "none"
+    stop_seconds: float = 20.0
+    max_running_turns: int = 64
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> Settings:
+        """Read the settings that dcops gives to an instance.
+
+        Args:
+            variables: Usually `os.environ`.
+
+        Raises:
+            SettingsError: A variable is missing or unusable.
+        """
+        names = (
+            "DCOPS_LISTEN DCOPS_CONTROL_DIR DCOPS_STATE_DIR DCOPS_WORKSPACE DCOPS_RELEASE DCOPS_INSTANCE"
+            f" DCOPS_ENVIRONMENT {_TOKEN_PLACE}"
+        ).split()
+        if missing := [name for name in names if not variables.get(name)]:
+            raise SettingsError(
+                f"{', '.join(missing)} must be set; to run the agent without dcops, start it with --toggles FILE"
+            )
+        return cls(
+            listen=Address.parse(variables["DCOPS_LISTEN"]),
+            control_dir=Path(variables["DCOPS_CONTROL_DIR"]),
+            state_dir=Path(variables["DCOPS_STATE_DIR"]),
+            workspace=Path(variables["DCOPS_WORKSPACE"]),
+            release=variables["DCOPS_RELEASE"],
+            instance=variables["DCOPS_INSTANCE"],
+            environment=variables["DCOPS_ENVIRONMENT"],
+            api_key=variables[_TOKEN_PLACE],
+            base_url=variables.get("ANTHROPIC_BASE_URL") or None,
+            stop_seconds=_number(variables, "DCOPS_STOP_SECONDS", 20.0),
+            max_running_turns=int(_number(variables, "DCOPS_MAX_RUNNING_TURNS", 64)),
+        )
+
+
+def _number(variables: Mapping[str, str], name: str, default: float) -> float:
+    text = variables.get(name) or str(default)
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) <= 0:
+        raise SettingsError(f"{name} must be a number above 0, not {text!r}")
+    return float(text)

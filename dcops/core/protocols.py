@@ -1,0 +1,274 @@
+"""What the parts expect of each other; they meet here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Role = Literal["candidate", "serving", "warm", "draining", "twin", "model"]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What a build is made for.
+
+    Attributes:
+        python: Version of the interpreter that will run it, ``3.11``.
+        machine: As ``uname -m`` says, ``x86_64`` or ``aarch64``.
+        system: ``linux`` or ``darwin``.
+        libc: ``gnu`` or ``musl``; empty on darwin.
+        base: Digest of the base image, or of the host's interpreter.
+    """
+
+    python: str
+    machine: str
+    system: str
+    libc: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildContext:
+    """All that an engine needs to make a release runnable.
+
+    Attributes:
+        build: Build id, 64 hex digits; keys caches and images.
+        release: Release id, 64 hex digits.
+        name: Package name of the implementation (``agent``): its directory in the build.
+        tree: A private copy of the implementation's files, exactly those that the release id covers.
+        command: How it starts, ``("python", "-m", "agent")``.
+        dependencies: Installed, compiled dependencies of its lock file for this platform.
+        dependencies_id: Content key of that directory.
+        dockerfile: Path of the implementation's own Dockerfile, when it has one.
+    """
+
+    build: str
+    release: str
+    name: str
+    tree: Path
+    command: tuple[str, ...]
+    dependencies: Path
+    dependencies_id: str
+    dockerfile: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one instance may use: memory in bytes, processors, processes and threads."""
+
+    memory: int = 1 << 30
+    cpus: float = 1.0
+    pids: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSpec:
+    """One instance to start.
+
+    Attributes:
+        id: Matches ``^[a-z0-9][a-z0-9-]{0,30}$``; unique in the environment.
+        role: The role that it starts with.
+        build: Build id.
+        release: Release id.
+        command: ``python`` as the first word stands for the build's interpreter.
+        variables: Environment variables besides those that the engine itself sets
+            (``DCOPS_LISTEN``, ``DCOPS_CONTROL_DIR``, ``DCOPS_STATE_DIR``, ``DCOPS_WORKSPACE``,
+            ``ANTHROPIC_BASE_URL``).
+        control: Files of its control directory, written before it starts.
+        shared_state: The environment's state and workspace, or throw-away ones that go with it.
+        limits: What it may use.
+        stop_seconds: Between SIGTERM and SIGKILL.
+    """
+
+    id: str
+    role: Role
+    build: str
+    release: str
+    command: tuple[str, ...]
+    variables: Mapping[str, str]
+    control: Mapping[str, bytes]
+    shared_state: bool
+    limits: Limits = Limits()
+    stop_seconds: float = 35.0
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceState:
+    """What the engine says of an instance; ``failed`` covers back-off, fatal and crash loops.
+
+    ``role`` is the role at its start; the present one is in its control file.
+    ``started`` is seconds since the epoch, 0 when it never ran.
+    """
+
+    id: str
+    role: Role
+    release: str
+    build: str
+    status: Literal["starting", "running", "exited", "failed"]
+    exit_code: int | None = None
+    restarts: int = 0
+    started: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyLayout:
+    """Where things lie, seen from the proxy; ``proxy.py`` makes a configuration from it.
+
+    Attributes:
+        listen: Caddy address of the public listener, ``127.0.0.1:8100`` or ``:8100`` in a container.
+        gateway_listen: Caddy address of the gateway.
+        control: Absolute directory with ``current``, ``model``, ``operator/`` and ``gateway/``.
+        instance_dial: Caddy address of an instance, with ``{id}`` where its id goes.
+        secret: Absolute path of the API key's file.
+        data: Directory that Caddy may write (storage).
+        log: File that the access log goes to; empty means stderr.
+    """
+
+    listen: str
+    gateway_listen: str
+    control: str
+    instance_dial: str
+    secret: str
+    data: str
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyState:
+    """``configuration`` is the sha256 of the configuration it runs with; empty when there is no proxy."""
+
+    running: bool
+    configuration: str = ""
+    port: int = 0
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One row of ``doctor``."""
+
+    check: str
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    fix: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ControlStore(Protocol):
+    """The engine's own memory of an environment: pointer, tokens, records, control files.
+
+    Paths are relative, with ``/``; ``..`` and absolute paths are refused.
+    ``instances/<id>/...`` is what the instances see, all else only proxy and dcops.
+    One call is one round trip; over Docker that costs about 60 ms, so callers batch.
+    """
+
+    def read(self, *paths: str) -> dict[str, bytes | None]:
+        """Contents by path, None where there is no file."""
+        ...
+
+    def list(self, *directories: str) -> dict[str, list[str]]:
+        """Sorted names in each directory, an empty list where there is none."""
+        ...
+
+    def write(self, files: Mapping[str, bytes | None]) -> None:
+        """Write each file atomically and synced, in the mapping's order; None removes a file or tree."""
+        ...
+
+    def append(self, path: str, line: bytes) -> None:
+        """Append a line (a newline is added) and sync it; a torn last line is cut off first."""
+        ...
+
+
+class Engine(Protocol):
+    """What runs the instances of one environment. All methods are idempotent unless they say otherwise."""
+
+    name: str
+
+    def findings(self) -> list[Finding]:
+        """What ``doctor`` says of the engine: reachable, permitted, base image, disk."""
+        ...
+
+    def check(self) -> None:
+        """Raise PreconditionMissing (with the fix) when the engine cannot be used now."""
+        ...
+
+    def platform(self) -> Platform: ...
+
+    def has_build(self, build: str) -> bool: ...
+
+    def build(self, context: BuildContext, say: Say) -> None:
+        """Make the release runnable.
+
+        Raises:
+            OperationFailed: With cause ``build`` and the last lines, when it does not compile.
+        """
+        ...
+
+    def builds(self) -> list[str]:
+        """Ids of the builds of this project that are there."""
+        ...
+
+    def remove_build(self, build: str) -> None: ...
+
+    def prepare(self) -> None:
+        """Directories or volumes, so that the store can be written."""
+        ...
+
+    def store(self) -> ControlStore: ...
+
+    def layout(self, port: int) -> ProxyLayout: ...
+
+    def proxy(self) -> ProxyState: ...
+
+    def start_proxy(self, configuration: bytes, *, bind: str, port: int) -> None:
+        """Run the proxy with exactly this configuration; one that already does is left alone.
+
+        Raises:
+            PreconditionMissing: The port is taken; the message names the owner.
+        """
+        ...
+
+    def address(self, instance: str) -> str:
+        """The Caddy address of an instance: what the pointer file holds."""
+        ...
+
+    def start(self, spec: InstanceSpec) -> None:
+        """Start an instance beside the others; returns when it was handed to its keeper, not when ready."""
+        ...
+
+    def stop(self, instance: str, *, remove: bool = True) -> None:
+        """SIGTERM, its stop timeout, SIGKILL; then forget it with its control and throw-away files."""
+        ...
+
+    def kill(self, instance: str) -> None:
+        """SIGKILL, as a crash would; the keeper restarts it where its policy says so."""
+        ...
+
+    def keep(self, instance: str, *, always: bool) -> None:
+        """Restart policy: always (serving), or only after a failure (an exit 0 stays down)."""
+        ...
+
+    def instances(self) -> list[InstanceState]: ...
+
+    def logs(self, instance: str, *, lines: int, follow: bool = False) -> Iterator[str]:
+        """Log lines, oldest first; ``lines`` from the end, then new ones while following."""
+        ...
+
+    def write_secret(self, name: str, value: bytes | None) -> None:
+        """Put a secret where only the proxy reads it; None removes it."""
+        ...
+
+    def halt(self) -> None:
+        """Stop proxy and instances; everything needed to ``revive`` stays."""
+        ...
+
+    def revive(self, instances: Sequence[str]) -> None:
+        """Start keeper and proxy and these instances again, as they were configured."""
+        ...
+
+    def remove(self, *, with_data: bool) -> None:
+        """Remove proxy, instances, networks, secrets and control store; state data only when asked."""
+        ...

@@ -1,0 +1,73 @@
+"""An implementation by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dcops.core.protocols import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """What ``implementation.yaml`` says.
+
+    Attributes:
+        name: Package name; its directory in a build.
+        command: How an instance starts.
+        lock: File with the locked dependencies, relative to the implementation.
+        toggles: Toggle schema file, relative; empty when there are no toggles.
+        roles: False when warm and draining instances are simply ended.
+        ignore: Patterns that are no part of the release.
+        description: One line for people.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    lock: str
+    toggles: str = ""
+    roles: bool = True
+    ignore: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """One file or link of an implementation: path, executable bit, sha256 of bytes or of the link target."""
+
+    path: str
+    executable: bool
+    link: bool
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release id with what is needed to build, start and toggle it."""
+
+    id: str
+    implementation: Implementation
+    schema: dict[str, Any]
+    files: tuple[TreeEntry, ...]
+
+    @property
+    def short(self) -> str:
+        return self.id[:12]
+
+
+def release_id(entries: Iterable[TreeEntry]) -> str:
+    """sha256 over the sorted entries; nothing of time, owner, umask or place goes in."""
+    hasher = hashlib.sha256(b"dcops release 1\n")
+    for entry in sorted(entries, key=lambda each: each.path):
+        kind = "link" if entry.link else "executable" if entry.executable else "file"
+        hasher.update(json.dumps([entry.path, kind, entry.digest]).encode() + b"\n")
+    return hasher.hexdigest()
+
+
+def build_id(release: str, platform: Platform) -> str:
+    """sha256 over the release and the platform it is made runnable for."""
+    document = {"format": 1, "release": release, **asdict(platform)}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,103 @@
+"""Every error that a user can meet: what happened, why, what to do, and an exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class DcopsError(Exception):
+    """An expected failure.
+
+    Args:
+        code: Stable identifier such as ``DC-LOCK-HELD``; users search for it and scripts match it.
+        what: One sentence: what happened.
+        why: The reason, as far as it is known.
+        do: The next command or action.
+        **detail: JSON values that scripts may want (``file``, ``line``, ``cause`` ...).
+    """
+
+    exit_code = 1
+
+    def __init__(self, code: str, what: str, *, why: str = "", do: str = "", **detail: Any) -> None:
+        super().__init__(what)
+        self.code = code
+        self.what = what
+        self.why = why
+        self.do = do
+        self.detail = detail
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "what": self.what,
+            "why": self.why,
+            "do": self.do,
+            "exit_code": self.exit_code,
+            **self.detail,
+        }
+
+
+class UsageError(DcopsError):
+    """Wrong arguments or value; nothing was changed."""
+
+    exit_code = 2
+
+
+class OperationFailed(DcopsError):
+    """A deploy or rollback failed and the earlier state serves; ``cause`` says what failed."""
+
+    exit_code = 3
+
+    def __init__(
+        self, code: str, what: str, *, cause: str, why: str = "", do: str = "", **detail: Any
+    ) -> None:
+        super().__init__(code, what, why=why, do=do, cause=cause, **detail)
+        self.cause = cause
+
+
+class NotRestored(DcopsError):
+    """A failure after which the earlier state could not be put back."""
+
+    exit_code = 4
+
+
+class CheckFailed(DcopsError):
+    """A check of ``verify`` or ``backup verify`` failed."""
+
+    exit_code = 5
+
+
+class PreconditionMissing(DcopsError):
+    """Something that must be there is not: lock, engine, valid files, a fresh plan, a confirmation."""
+
+    exit_code = 6
+
+
+class NotFound(DcopsError):
+    """A named thing does not exist."""
+
+    exit_code = 7
+
+
+class NotAcknowledged(DcopsError):
+    """Applied, but an instance did not acknowledge it in time."""
+
+    exit_code = 9
+
+
+class PartialBackup(DcopsError):
+    """A backup was made and marked, with files that could not be read."""
+
+    exit_code = 10
+
+
+class Interrupted(DcopsError):
+    """Stopped by a signal and undone cleanly.
+
+    Args:
+        signal_number: 2 for SIGINT, 15 for SIGTERM; the exit code is 128 plus it.
+    """
+
+    def __init__(self, what: str, *, signal_number: int, why: str = "", do: str = "") -> None:
+        super().__init__("DC-INTERRUPTED", what, why=why, do=do)
+        self.exit_code = 128 + signal_number
