@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_SOCKET_PATH = 107  # bytes; the kernel's limit for a Unix socket address
-_TOKEN_PLACE = "ANTHROPIC_API_KEY"  # noqa: S105 - the name of a variable
+_REQUIRED = (
+    "DCOPS_LISTEN",
+    "DCOPS_CONTROL_DIR",
+    "DCOPS_STATE_DIR",
+    "DCOPS_WORKSPACE",
+    "DCOPS_RELEASE",
+    "DCOPS_INSTANCE",
+    "DCOPS_ENVIRONMENT",
+    "ANTHROPIC_API_KEY",
+)
 
 
 class SettingsError(ValueError):
@@ -83,13 +92,9 @@ class Settings:
         Raises:
             SettingsError: A variable is missing or unusable.
         """
-        names = (
-            "DCOPS_LISTEN DCOPS_CONTROL_DIR DCOPS_STATE_DIR DCOPS_WORKSPACE DCOPS_RELEASE DCOPS_INSTANCE"
-            f" DCOPS_ENVIRONMENT {_TOKEN_PLACE}"
-        ).split()
-        if missing := [name for name in names if not variables.get(name)]:
+        if missing := [name for name in _REQUIRED if not variables.get(name)]:
             raise SettingsError(
-                f"{', '.join(missing)} must be set; to run the agent without dcops, start it with --toggles FILE"
+                f"{', '.join(missing)} must be set; to run the agent without dcops, use --toggles FILE"
             )
         return cls(
             listen=Address.parse(variables["DCOPS_LISTEN"]),
@@ -99,7 +104,7 @@ class Settings:
             release=variables["DCOPS_RELEASE"],
             instance=variables["DCOPS_INSTANCE"],
             environment=variables["DCOPS_ENVIRONMENT"],
-            api_key=variables[_TOKEN_PLACE],
+            api_key=variables["ANTHROPIC_API_KEY"],
             base_url=variables.get("ANTHROPIC_BASE_URL") or None,
             stop_seconds=_number(variables, "DCOPS_STOP_SECONDS", 20.0),
             max_running_turns=int(_number(variables, "DCOPS_MAX_RUNNING_TURNS", 64)),

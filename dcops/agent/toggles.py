@@ -116,8 +116,6 @@ class Toggles:
 
     def _take(self, document: bytes | None, parse: Any) -> None:
         try:
-            if document is None:
-                raise ToggleError("the toggle file is missing")
             self.current, self.error = parse(_decode(document)), None
         except ToggleError as error:
             self.error = str(error)
@@ -138,7 +136,9 @@ class Toggles:
         return Snapshot(generation, canonical_digest(values), self.schema.complete(values))
 
 
-def _decode(document: bytes) -> dict[str, Any]:
+def _decode(document: bytes | None) -> dict[str, Any]:
+    if document is None:
+        raise ToggleError("the toggle file is missing")
     try:
         decoded = orjson.loads(document)
     except orjson.JSONDecodeError as error:

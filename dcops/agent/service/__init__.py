@@ -1,0 +1,1 @@
+"""The agent over HTTP: sessions, turns, event streams, roles and health."""

@@ -1,0 +1,67 @@
+"""Errors as clients see them: a stable code, what happened, and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class JSON(Response):
+    """A JSON answer that no cache keeps."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        safe = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        super().__init__(content, status, safe | dict(headers or {}))
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content)
+
+
+class ServiceError(Exception):
+    """A request that cannot be done; routes raise it, the app answers with it.
+
+    Attributes:
+        status: HTTP status.
+        code: Stable name of what went wrong.
+        message: What happened, for a person.
+        do: What the caller can do about it.
+        headers: Additional response headers.
+        details: Additional fields of the error object.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        do: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **details: Any,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.do = do
+        self.headers = headers
+        self.details = details
+
+    def response(self) -> JSON:
+        """This error as the answer to a request."""
+        body = {"code": self.code, "message": self.message, "do": self.do} | self.details
+        return JSON({"error": body}, self.status, self.headers)
+
+
+def error_response(
+    status: int, code: str, message: str, do: str, headers: Mapping[str, str] | None = None
+) -> JSON:
+    """The answer for an error that is not raised."""
+    return ServiceError(status, code, message, do, headers=headers).response()
