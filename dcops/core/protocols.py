@@ -177,6 +177,10 @@ class ControlStore(Protocol):
         """Write each file atomically and synced, in the mapping's order; None removes a file or tree."""
         ...
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file that must not exist yet, whole and synced; False when it does. Locks rest on this."""
+        ...
+
     def append(self, path: str, line: bytes) -> None:
         """Append a line (a newline is added) and sync it; a torn last line is cut off first."""
         ...
