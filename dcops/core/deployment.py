@@ -1,0 +1,132 @@
+"""The record of making a release serve, and which one came before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A release as it can be started again, without its source.
+
+    Attributes:
+        release: Release id.
+        build: Build id on the engine that serves it.
+        name: The implementation's package name.
+        command: How an instance starts.
+        roles: Whether instances follow roles.
+        schema: Its toggle schema, empty when it has no toggles.
+        configuration: What the environment gave it: limits, variables, model, hosts.
+        toggles: Values in force, as in ``toggles.yaml`` (without defaults).
+    """
+
+    release: str
+    build: str
+    name: str
+    command: tuple[str, ...]
+    roles: bool
+    schema: dict[str, Any]
+    configuration: dict[str, Any]
+    toggles: dict[str, Any]
+
+    @property
+    def short(self) -> str:
+        return self.release[:12]
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Target:
+        return cls(**{**document, "command": tuple(document["command"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One release made to serve.
+
+    Attributes:
+        number: Grows by one with each deployment of the environment.
+        target: What was made to serve.
+        instance: Which instance serves it.
+        generation: Toggle generation it went into service with.
+        undoes: Number of the deployment that this one, a rollback, took back.
+        toggles_set: Values that this deployment itself changed: name to [before, after].
+        backup: Backup that was made before the switch, if any.
+    """
+
+    number: int
+    target: Target
+    instance: str
+    generation: int
+    undoes: int | None = None
+    restores: int | None = None
+    toggles_set: dict[str, list[Any]] = field(default_factory=dict)
+    backup: str = ""
+    at: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Deployment:
+        fields = {key: value for key, value in document.items() if key != "format"}
+        return cls(**{**fields, "target": Target.from_json(fields["target"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of an environment's history.
+
+    Attributes:
+        kind: What was done.
+        result: How it ended.
+        at: Seconds since the epoch when it began.
+        seconds: How long it took.
+        by: ``user@host``.
+        reason: What ``--reason`` said.
+        deployment: For deploy, rollback and restart that succeeded.
+        data: What else there is to say, by kind.
+    """
+
+    kind: Literal["deploy", "rollback", "restart", "toggle", "stop", "start", "down", "backup"]
+    result: Literal["ok", "failed", "aborted", "interrupted"]
+    at: float
+    seconds: float
+    by: str
+    reason: str = ""
+    deployment: Deployment | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        deployment = self.deployment.to_json() if self.deployment else None
+        return {"format": FORMAT, **asdict(self), "deployment": deployment}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Entry:
+        fields = {key: value for key, value in document.items() if key != "format"}
+        made = fields.get("deployment")
+        return cls(**{**fields, "deployment": Deployment.from_json(made) if made else None})
+
+
+def deployments(entries: Iterable[Entry]) -> list[Deployment]:
+    return [entry.deployment for entry in entries if entry.deployment is not None]
+
+
+def previous(made: Iterable[Deployment]) -> Deployment | None:
+    """The newest release that served before the current one and was not itself rolled back from.
+
+    Deployments are a stack: a rollback takes its target back on top and drops what it undid.
+    """
+    stack: list[Deployment] = []
+    for deployment in made:
+        if deployment.restores is not None:
+            while stack and stack[-1].number != deployment.restores:
+                stack.pop()
+            if stack:
+                stack.pop()
+        elif deployment.undoes is not None and stack and stack[-1].number == deployment.undoes:
+            stack.pop()
+        stack.append(deployment)
+    return stack[-2] if len(stack) > 1 else None

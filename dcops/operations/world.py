@@ -1,0 +1,115 @@
+"""What operations work on: the project, and one opened environment of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from dcops.client import Client
+from dcops.core.environment import Environment, Project
+from dcops.core.events import Emit, OperationEvent
+from dcops.core.protocols import ControlStore, Engine
+from dcops.environments import Environments
+from dcops.errors import PreconditionMissing
+from dcops.records.history import History
+from dcops.records.instances import InstanceRecord
+from dcops.records.journal import Journal
+from dcops.records.local import EngineChoice, LocalState
+from dcops.records.lock import EnvironmentLock
+
+EngineFactory = Callable[[str, Project, Environment], Engine]
+
+
+def _silent(_event: OperationEvent) -> None:
+    return
+
+
+@dataclass(frozen=True)
+class World:
+    """One project, and how to reach its parts.
+
+    Attributes:
+        engines: Makes the engine of a name; the only place that knows the real ones is cli/wiring.py.
+        probe: Whether a Docker daemon answers and the base image is there, and else why not.
+        cache: For dependencies and other content that can be made again.
+        environ: Environment variables of the user.
+    """
+
+    project: Project
+    environments: Environments
+    engines: EngineFactory
+    probe: Callable[[Project, Environment], str]
+    cache: Path
+    emit: Emit = _silent
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    def local(self, name: str) -> LocalState:
+        return LocalState(self.project.root / ".dcops" / name)
+
+    def open(self, name: str) -> Place:
+        """An environment that was deployed before.
+
+        Raises:
+            NotFound: No such environment.
+            PreconditionMissing: It was never deployed here.
+        """
+        environment = self.environments.load(name)
+        choice = self.local(name).choice()
+        if choice is None:
+            raise PreconditionMissing(
+                "DC-NOT-DEPLOYED", f"{name} is not deployed", do=f"dcops deploy {name}", environment=name
+            )
+        return self.place(environment, choice)
+
+    def place(self, environment: Environment, choice: EngineChoice) -> Place:
+        engine = self.engines(choice.engine, self.project, environment)
+        return Place(self, environment, choice, engine, self.local(environment.name))
+
+
+@dataclass(frozen=True)
+class Place:
+    """One environment with its engine: where the steps of a plan happen."""
+
+    world: World
+    environment: Environment
+    choice: EngineChoice
+    engine: Engine
+    local: LocalState
+
+    @property
+    def name(self) -> str:
+        return self.environment.name
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.environment.bind}:{self.choice.port}"
+
+    @cached_property
+    def store(self) -> ControlStore:
+        return self.engine.store()
+
+    @property
+    def history(self) -> History:
+        return History(self.store)
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.store)
+
+    @property
+    def lock(self) -> EnvironmentLock:
+        return EnvironmentLock(self.local.directory / "lock", self.name)
+
+    def client(self, record: InstanceRecord | None = None, *, timeout: float = 10.0) -> Client:
+        """Through the proxy: to whatever serves, or to exactly one instance."""
+        if record is None:
+            return Client(self.url, self.local.token(), timeout=timeout)
+        return Client(
+            self.url, self.local.token(), instance=record.id, operator=record.secret, timeout=timeout
+        )
+
+    def say(self, step: str, text: str) -> None:
+        self.world.emit(OperationEvent(step, "note", text))

@@ -1,0 +1,61 @@
+"""What dcops itself remembers of each instance: its target, its tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dcops.core.deployment import FORMAT, Target
+from dcops.core.protocols import ControlStore
+
+DIRECTORY = "records/instances"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """An instance as it was started.
+
+    Attributes:
+        gateway: Path of its gateway token in the control store, ``gateway/scripted/<token>``.
+        operator: Path of its operator secret, ``operator/<id>/<secret>``.
+    """
+
+    id: str
+    target: Target
+    gateway: str
+    operator: str
+
+    @property
+    def secret(self) -> str:
+        return self.operator.rsplit("/", 1)[1]
+
+    @property
+    def gateway_token(self) -> str:
+        return self.gateway.rsplit("/", 1)[1]
+
+    def files(self) -> dict[str, bytes | None]:
+        """What the control store holds for it: this record and the files that the proxy matches."""
+        document: dict[str, Any] = {"format": FORMAT, **asdict(self)}
+        record = json.dumps(document, sort_keys=True).encode()
+        return {path(self.id): record, self.operator: b"", self.gateway: b""}
+
+    def removal(self) -> dict[str, bytes | None]:
+        return {self.gateway: None, f"operator/{self.id}": None, path(self.id): None}
+
+
+def path(instance: str) -> str:
+    return f"{DIRECTORY}/{instance}.json"
+
+
+def parse(content: bytes) -> InstanceRecord:
+    fields = {key: value for key, value in json.loads(content).items() if key != "format"}
+    return InstanceRecord(**{**fields, "target": Target.from_json(fields["target"])})
+
+
+def read_all(store: ControlStore) -> dict[str, InstanceRecord]:
+    """Every record by instance id; two round trips."""
+    paths = [f"{DIRECTORY}/{name}" for name in store.list(DIRECTORY)[DIRECTORY]]
+    contents = store.read(*paths) if paths else {}
+    records = [parse(content) for content in contents.values() if content is not None]
+    return {record.id: record for record in records}

@@ -1,0 +1,93 @@
+"""What this machine knows of an environment: which engine was decided, its port, its token.
+
+Everything else lives with the engine. ``.dcops/<environment>/engine.json`` and ``token``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dcops.errors import PreconditionMissing
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """The engine of an environment, decided at its first deploy and kept until ``down``."""
+
+    engine: str
+    port: int
+    why: str
+
+
+class LocalState:
+    """Files of one environment on this machine.
+
+    Args:
+        directory: ``.dcops/<environment>``.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._choice = directory / "engine.json"
+        self.token_file = directory / "token"
+
+    def choice(self) -> EngineChoice | None:
+        """The decided engine, None before the first deploy.
+
+        Raises:
+            PreconditionMissing: A newer dcops wrote the directory.
+        """
+        try:
+            document = json.loads(self._choice.read_bytes())
+        except FileNotFoundError:
+            return None
+        if document.pop("format") > FORMAT:
+            raise PreconditionMissing(
+                "DC-STATE-NEWER",
+                f"{self._choice} was written by a newer dcops",
+                why=f"this version reads format {FORMAT}",
+                do="upgrade dcops on this machine",
+            )
+        return EngineChoice(**document)
+
+    def decide(self, choice: EngineChoice) -> None:
+        write_file(self._choice, json.dumps({"format": FORMAT, **asdict(choice)}).encode(), mode=0o600)
+
+    def forget(self) -> None:
+        """After ``down``: the next deploy decides anew."""
+        for path in (self._choice, self.token_file):
+            path.unlink(missing_ok=True)
+
+    def token(self) -> str:
+        """The bearer token of this environment; made at first need, readable by its owner only."""
+        if not self.token_file.exists():
+            write_file(self.token_file, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
+        return self.token_file.read_text().strip()
+
+
+def write_file(path: Path, content: bytes, *, mode: int) -> None:
+    """Write a file atomically and synced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
