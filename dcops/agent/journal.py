@@ -1,0 +1,514 @@
+"""What was done: sessions, turns, events, messages, calls and control, in one SQLite file for all instances.
+
+Several instances (of several releases) open the same file at once. A turn is written by the instance that
+started it, its owner; everybody may read it and ask its owner to stop, pause, resume or steer it.
+
+Synchronous methods are short, thread-safe, and on disk when they return. In an event loop, writes go through
+`submit`, which never stalls the loop and shares one commit among all that wait::
+
+    await journal.submit(lambda: journal.append(session, turn, events))
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+
+from .changes import Changes
+from .events import Event, run_started
+from .owners import Owners
+from .store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from .events import Block, Message
+
+T = TypeVar("T")
+
+SCHEMA = 1
+"""The version this code writes. Instances never migrate: that is a step of a deployment's plan."""
+
+TABLES = """
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY, title TEXT, created TEXT NOT NULL, toggles BLOB NOT NULL, synthetic INTEGER NOT NULL,
+    directory TEXT, last_seq INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE turns (
+    id TEXT PRIMARY KEY, session TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE, owner TEXT NOT NULL,
+    state TEXT NOT NULL, input BLOB NOT NULL, key TEXT, created TEXT NOT NULL, ended TEXT,
+    UNIQUE (session, key));
+CREATE UNIQUE INDEX one_running_turn ON turns (session) WHERE state = 'running';
+CREATE TABLE events (
+    session TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE, seq INTEGER NOT NULL, turn TEXT NOT NULL,
+    event BLOB NOT NULL, PRIMARY KEY (session, seq)) WITHOUT ROWID;
+CREATE TABLE messages (
+    session TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE, position INTEGER NOT NULL,
+    turn TEXT NOT NULL, message BLOB NOT NULL, PRIMARY KEY (session, position)) WITHOUT ROWID;
+CREATE TABLE calls (
+    turn TEXT NOT NULL REFERENCES turns ON DELETE CASCADE, call TEXT NOT NULL, name TEXT NOT NULL,
+    arguments TEXT NOT NULL, started TEXT NOT NULL, result BLOB, ended TEXT,
+    PRIMARY KEY (turn, call)) WITHOUT ROWID;
+CREATE TABLE controls (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, turn TEXT NOT NULL REFERENCES turns ON DELETE CASCADE,
+    kind TEXT NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX controls_of_turn ON controls (turn);
+"""
+
+
+class JournalError(Exception):
+    """What the journal refuses; the message says why."""
+
+
+class JournalTooNew(JournalError):  # noqa: N818 - reads as what is the case
+    """The file needs a newer reader than this release."""
+
+
+class NoSession(JournalError):  # noqa: N818
+    """There is no session of that id."""
+
+
+class TurnRunning(JournalError):  # noqa: N818
+    """The session already has a running turn, named by `turn`."""
+
+    def __init__(self, turn: str) -> None:
+        super().__init__(f"turn {turn} is still running in this session")
+        self.turn = turn
+
+
+class TooManyTurns(JournalError):  # noqa: N818
+    """This instance already runs as many turns as it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A conversation; `toggles` are its own overrides, `directory` is where its last shell stood."""
+
+    id: str
+    title: str | None
+    created: str
+    toggles: dict[str, Any]
+    synthetic: bool
+    directory: str | None
+    last_seq: int
+    running: str | None
+    """The id of its running turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One user input and all that follows; `state` is running, done, stopped, interrupted or failed."""
+
+    id: str
+    session: str
+    owner: str
+    state: str
+    input: str | list[Block]
+    created: str
+    ended: str | None = None
+    fresh: bool = False
+    """True only for who just started it; false where an Idempotency-Key found an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call that was started; `result` is None until it ended."""
+
+    id: str
+    name: str
+    arguments: str
+    result: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What somebody asks of a running turn: stop, pause, resume, or steer with ``{"input": ...}``."""
+
+    kind: str
+    payload: dict[str, Any]
+
+
+class Journal:
+    """The journal of a state directory, opened by one instance."""
+
+    def __init__(self, directory: Path, store: Store, owners: Owners) -> None:
+        """Use `open`."""
+        self.directory = directory
+        self._store = store
+        self._owners = owners
+        self._changes = Changes(store.version)
+        about = dict(store.read("SELECT key, value FROM about"))
+        self.id: str = about["id"]
+        self.created: str = about["created"]
+
+    @classmethod
+    def open(cls, directory: Path, instance: str) -> Journal:
+        """Opens or creates `journal.db` in `directory`.
+
+        Args:
+            directory: the state directory, shared by all instances of an environment.
+            instance: the id of the instance that opens it; it owns the turns that it starts.
+
+        Raises:
+            JournalTooNew: the file was written for newer readers; nothing was changed.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        with (directory / "journal.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two instances may find no file at the same moment
+            store = Store(directory / "journal.db")
+            try:
+                _prepare(store)
+            except BaseException:
+                store.close()
+                raise
+        return cls(directory, store, Owners(directory / "owners", instance))
+
+    @property
+    def owner(self) -> str:
+        """The name under which this process owns turns."""
+        return self._owners.name
+
+    def exists_on_disk(self) -> bool:
+        """Whether the path still names the open file; false once somebody removed the state directory."""
+        return self._store.exists_on_disk()
+
+    def close(self) -> None:
+        """Commits what was submitted, closes the file, and gives up ownership."""
+        self._store.close()
+        self._owners.close()
+
+    async def submit(self, work: Callable[[], T]) -> T:
+        """Runs `work` (calls of this journal) in the writing thread, all or nothing, in submission order."""
+        return await self._store.submit(work)
+
+    # Sessions
+
+    def create_session(self, toggles: Mapping[str, Any] | None = None, *, synthetic: bool = False) -> str:
+        """Makes a session and returns its id; a `synthetic` one is left out of lists."""
+        session = uuid.uuid4().hex
+        row = (session, _now(), orjson.dumps(dict(toggles or {})), synthetic)
+        with self._store.transaction() as db:
+            db.execute("INSERT INTO sessions (id, created, toggles, synthetic) VALUES (?, ?, ?, ?)", row)
+        return session
+
+    def session(self, session: str) -> Session:
+        """The session of that id.
+
+        Raises:
+            NoSession: there is none.
+        """
+        rows = self._store.read(_SESSION + " WHERE s.id = ?", session)
+        if not rows:
+            raise NoSession(f"there is no session {session}")
+        return _session(rows[0])
+
+    def list_sessions(self, *, synthetic: bool = False) -> list[Session]:
+        """All sessions, newest first; synthetic ones only when asked."""
+        rows = self._store.read(_SESSION + " WHERE s.synthetic <= ? ORDER BY s.created DESC, s.id", synthetic)
+        return [_session(row) for row in rows]
+
+    def update_session(self, session: str, **values: Any) -> None:
+        """Sets `title`, `toggles` (a dict) or `directory`.
+
+        Raises:
+            NoSession: there is none.
+        """
+        with self._store.transaction() as db:
+            for column, value in values.items():
+                if column not in {"title", "toggles", "directory"}:
+                    raise ValueError(f"a session has no {column} to set")
+                stored = orjson.dumps(value) if column == "toggles" else value
+                sql = f"UPDATE sessions SET {column} = ? WHERE id = ?"  # noqa: S608 - a name from the set above
+                if not db.execute(sql, (stored, session)).rowcount:
+                    raise NoSession(f"there is no session {session}")
+
+    def delete_session(self, session: str) -> None:
+        """Removes a session with all that belongs to it, outputs of its tools included.
+
+        Raises:
+            NoSession: there is none.
+            TurnRunning: it has a running turn; stop it first.
+        """
+        with self._store.transaction() as db:
+            self._refuse_running(session)
+            if not db.execute("DELETE FROM sessions WHERE id = ?", (session,)).rowcount:
+                raise NoSession(f"there is no session {session}")
+        shutil.rmtree(self._outputs(session), ignore_errors=True)
+        self._changes.notify(session)
+
+    def output_path(self, session: str, call: str) -> Path:
+        """Where the full output of a call is kept; the file exists once the call wrote something."""
+        return self._outputs(session) / f"{_safe(call)}.log"
+
+    def _outputs(self, session: str) -> Path:
+        return self.directory / "outputs" / _safe(session)
+
+    # Turns
+
+    def start_turn(
+        self, session: str, text: str | list[Block], key: str | None = None, max_running: int | None = None
+    ) -> Turn:
+        """Starts a turn that this instance owns: its user message and RUN_STARTED are written with it.
+
+        Args:
+            session: the session's id.
+            text: the user's input, a text or content blocks of the Messages API.
+            key: an Idempotency-Key; the second start under one key returns the first turn, `fresh` false.
+            max_running: how many turns this instance may run at once.
+
+        Raises:
+            NoSession: there is no such session.
+            TurnRunning: the session has a running turn.
+            TooManyTurns: this instance runs `max_running` turns already.
+        """
+        with self._store.transaction() as db:
+            if key and (
+                row := db.execute(_TURN + " WHERE session = ? AND key = ?", (session, key)).fetchone()
+            ):
+                return _turn(row)
+            self._refuse_running(session)
+            if not db.execute("SELECT 1 FROM sessions WHERE id = ?", (session,)).fetchone():
+                raise NoSession(f"there is no session {session}")
+            mine = "SELECT count(*) FROM turns WHERE state = 'running' AND owner = ?"
+            if max_running is not None and db.execute(mine, (self.owner,)).fetchone()[0] >= max_running:
+                raise TooManyTurns(f"{max_running} turns are running on this instance already")
+            turn = Turn(uuid.uuid4().hex, session, self.owner, "running", text, _now(), fresh=True)
+            row = (turn.id, session, turn.owner, turn.state, orjson.dumps(text), key, turn.created)
+            db.execute("INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", row)
+            blocks = [{"type": "text", "text": text}] if isinstance(text, str) else text
+            self.put_message(turn, self.next_position(session), {"role": "user", "content": blocks})
+            spoken = "\n".join(block.get("text", "") for block in blocks if block.get("type") == "text")
+            self.append(session, turn.id, [run_started(session, turn.id, spoken)])
+        return turn
+
+    def _refuse_running(self, session: str) -> None:
+        with self._store.transaction() as db:
+            running = "SELECT id FROM turns WHERE session = ? AND state = 'running'"
+            if row := db.execute(running, (session,)).fetchone():
+                raise TurnRunning(row[0])
+
+    def turn(self, turn: str) -> Turn | None:
+        """The turn of that id, if there is one."""
+        rows = self._store.read(_TURN + " WHERE id = ?", turn)
+        return _turn(rows[0]) if rows else None
+
+    def running_turns(self) -> list[Turn]:
+        """The turns that run now, on any instance; dead owners' turns are among them until recovered."""
+        return [_turn(row) for row in self._store.read(_TURN + " WHERE state = 'running' ORDER BY created")]
+
+    def finish_turn(self, turn: Turn, state: str, events: Sequence[Event] = ()) -> bool:
+        """Ends a turn and appends its last events in one transaction; false if it had ended already."""
+        with self._store.transaction() as db:
+            sql = "UPDATE turns SET state = ?, ended = ? WHERE id = ? AND state = 'running'"
+            if not db.execute(sql, (state, _now(), turn.id)).rowcount:
+                return False
+            db.execute("DELETE FROM controls WHERE turn = ?", (turn.id,))
+            self.append(turn.session, turn.id, events)
+        return True
+
+    def orphans(self) -> Iterator[Turn]:
+        """Running turns whose owner is dead, one after the other.
+
+        The dead owner's lock is held until the next one is asked for, so two instances never close the same.
+        """
+        for turn in self.running_turns():
+            with self._owners.claim(turn.owner) as dead:
+                current = self.turn(turn.id) if dead else None
+                if current is not None and current.state == "running":
+                    yield current
+
+    # Events
+
+    def append(self, session: str, turn: str, events: Sequence[Event]) -> int:
+        """Appends events and returns the last sequence number; numbers grow by one, from 1, per session."""
+        with self._store.transaction() as db:
+            row = db.execute(
+                "UPDATE sessions SET last_seq = last_seq + ? WHERE id = ? RETURNING last_seq",
+                (len(events), session),
+            ).fetchone()
+            if row is None:
+                raise NoSession(f"there is no session {session}")
+            first = row[0] - len(events) + 1
+            db.executemany(
+                "INSERT INTO events (session, seq, turn, event) VALUES (?, ?, ?, ?)",
+                [(session, first + n, turn, orjson.dumps(event.wire())) for n, event in enumerate(events)],
+            )
+            self._store.after_commit(lambda: self._changes.notify(session))
+        return int(row[0])
+
+    def events(self, session: str, after: int = 0, limit: int = 1000) -> list[tuple[int, Event]]:
+        """Up to `limit` events behind sequence number `after`, in order."""
+        return [(seq, _event(data)) for seq, data in self.encoded_events(session, after, limit)]
+
+    def encoded_events(self, session: str, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
+        """Like `events`, each as its JSON on the wire: what a stream sends needs no decoding."""
+        sql = "SELECT seq, event FROM events WHERE session = ? AND seq > ? ORDER BY seq LIMIT ?"
+        return [(seq, data) for seq, data in self._store.read(sql, session, after, limit)]
+
+    async def wait_for_events(self, session: str, after: int, timeout: float) -> bool:  # noqa: ASYNC109
+        """Whether there are events behind `after`; waits up to `timeout` seconds for them.
+
+        Wakes at once for what this process commits, within `changes.POLL` for other processes. Also ends
+        (false) when the session was deleted.
+        """
+        newest = "SELECT last_seq FROM sessions WHERE id = ?"
+        with self._changes.watch(session) as signal:
+            while rows := self._store.read(newest, session):
+                if rows[0][0] > after:
+                    return True
+                if not await signal.wait(timeout):
+                    return False
+        return False
+
+    # Messages
+
+    def messages(self, session: str) -> list[Message]:
+        """The history in the form of the Messages API, as it was said."""
+        return [message for _, message in self.numbered_messages(session)]
+
+    def numbered_messages(self, session: str) -> list[tuple[int, Message]]:
+        """The history with the position of each message; positions grow, and may have gaps."""
+        sql = "SELECT position, message FROM messages WHERE session = ? ORDER BY position"
+        return [(position, orjson.loads(data)) for position, data in self._store.read(sql, session)]
+
+    def next_position(self, session: str) -> int:
+        """The first position behind all messages."""
+        with self._store.transaction() as db:
+            last = "SELECT coalesce(max(position), 0) FROM messages WHERE session = ?"
+            return int(db.execute(last, (session,)).fetchone()[0]) + 1
+
+    def put_message(self, turn: Turn, position: int, message: Message | None) -> None:
+        """Writes the message at `position` in place of what stood there; None removes it."""
+        with self._store.transaction() as db:
+            key = (turn.session, position)
+            if message is None:
+                db.execute("DELETE FROM messages WHERE session = ? AND position = ?", key)
+            else:
+                row = (*key, turn.id, orjson.dumps(message))
+                db.execute("INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?)", row)
+
+    # Calls
+
+    def record_call_started(self, turn: Turn, call: str, name: str, arguments: dict[str, Any]) -> Call | None:
+        """Notes that a call is about to take effect; call it before the effect.
+
+        Returns:
+            None when the call is new, else what was noted before: it must not be run again.
+        """
+        digest = sha256(orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        with self._store.transaction() as db:
+            if row := db.execute(_CALL + " AND call = ?", (turn.id, call)).fetchone():
+                return _call(row)
+            sql = "INSERT INTO calls (turn, call, name, arguments, started) VALUES (?, ?, ?, ?, ?)"
+            db.execute(sql, (turn.id, call, name, digest, _now()))
+        return None
+
+    def record_call_result(self, turn: Turn, call: str, result: dict[str, Any]) -> bool:
+        """Notes how a started call ended; the first result stays, false for any later one."""
+        with self._store.transaction() as db:
+            sql = "UPDATE calls SET result = ?, ended = ? WHERE turn = ? AND call = ? AND result IS NULL"
+            return bool(db.execute(sql, (orjson.dumps(result), _now(), turn.id, call)).rowcount)
+
+    def calls(self, turn: Turn) -> dict[str, Call]:
+        """What was started in a turn, by call id."""
+        return {call.id: call for call in map(_call, self._store.read(_CALL, turn.id))}
+
+    # Control
+
+    def request_control(self, session: str, kind: str, payload: dict[str, Any] | None = None) -> str | None:
+        """Asks the session's running turn to stop, pause, resume or steer; any instance may.
+
+        Returns:
+            The turn's id, or None when no turn runs.
+        """
+        with self._store.transaction() as db:
+            running = "SELECT id FROM turns WHERE session = ? AND state = 'running'"
+            row = db.execute(running, (session,)).fetchone()
+            if row is None:
+                return None
+            sql = "INSERT INTO controls (turn, kind, payload) VALUES (?, ?, ?)"
+            db.execute(sql, (row[0], kind, orjson.dumps(payload or {})))
+            self._store.after_commit(lambda: self._changes.notify(f"control {row[0]}"))
+        return str(row[0])
+
+    def take_controls(self, turn: Turn) -> list[Control]:
+        """What was asked of a turn since the last call, in order; for its owner."""
+        if not self._store.read("SELECT 1 FROM controls WHERE turn = ? LIMIT 1", turn.id):
+            return []
+        with self._store.transaction() as db:
+            rows = db.execute("SELECT kind, payload FROM controls WHERE turn = ? ORDER BY id", (turn.id,))
+            controls = [Control(kind, orjson.loads(payload)) for kind, payload in rows]
+            db.execute("DELETE FROM controls WHERE turn = ?", (turn.id,))
+        return controls
+
+    async def watch_control(self, turn: Turn) -> AsyncIterator[Control]:
+        """Each control as it is asked for, without end; for the turn's owner."""
+        with self._changes.watch(f"control {turn.id}") as signal:
+            while True:
+                for control in self.take_controls(turn):
+                    yield control
+                await signal.wait()
+
+
+_SESSION = """
+SELECT s.id, s.title, s.created, s.toggles, s.synthetic, s.directory, s.last_seq,
+       (SELECT t.id FROM turns t WHERE t.session = s.id AND t.state = 'running')
+FROM sessions s
+"""
+_TURN = "SELECT id, session, owner, state, input, created, ended FROM turns"
+_CALL = "SELECT call, name, arguments, result FROM calls WHERE turn = ?"
+
+
+def _session(row: tuple[Any, ...]) -> Session:
+    session, title, created, toggles, synthetic, *rest = row
+    return Session(session, title, created, orjson.loads(toggles), bool(synthetic), *rest)
+
+
+def _turn(row: tuple[Any, ...]) -> Turn:
+    turn, session, owner, state, text, created, ended = row
+    return Turn(turn, session, owner, state, orjson.loads(text), created, ended)
+
+
+def _call(row: tuple[Any, ...]) -> Call:
+    call, name, arguments, result = row
+    return Call(call, name, arguments, None if result is None else orjson.loads(result))
+
+
+def _event(data: bytes) -> Event:
+    wire = orjson.loads(data)
+    return Event(wire.pop("type"), wire)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _safe(name: str) -> str:
+    """A file name for an id that a model or a client chose."""
+    if name.replace("-", "").replace("_", "").isalnum() and name.isascii() and len(name) <= 128:
+        return name
+    return "x" + sha256(name.encode()).hexdigest()
+
+
+def _prepare(store: Store) -> None:
+    """Creates the tables of a new file; refuses one that needs a newer reader."""
+    with store.transaction() as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
+            for statement in filter(str.strip, TABLES.split(";")):
+                db.execute(statement)
+            about = {"schema": SCHEMA, "min_reader": SCHEMA, "id": uuid.uuid4().hex, "created": _now()}
+            db.executemany("INSERT INTO about VALUES (?, ?)", [(k, str(v)) for k, v in about.items()])
+        needed = int(db.execute("SELECT value FROM about WHERE key = 'min_reader'").fetchone()[0])
+    if needed > SCHEMA:
+        raise JournalTooNew(
+            f"{store.path} needs a reader of schema {needed}, and this release reads up to {SCHEMA}; "
+            "deploy a newer release, or restore a backup of the state"
+        )

@@ -1,0 +1,139 @@
+"""One SQLite file that several processes write at once: transactions, reads, and commits in groups."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+T = TypeVar("T")
+
+
+class Store:
+    """A connection to write, a connection to read, and one thread that commits what tasks submit.
+
+    All methods may be called from any thread. A commit is on disk when it returns (``synchronous=FULL``).
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file, creating it if it is missing.
+
+        Raises:
+            sqlite3.DatabaseError: the file is no database.
+        """
+        self.path = path
+        self._write = self._connect()
+        self._read = self._connect()
+        found = path.stat()
+        self._inode = (found.st_dev, found.st_ino)
+        self._writing = threading.RLock()
+        self._reading = threading.Lock()
+        self._depth = 0
+        self._queue: list[tuple[Callable[[], Any], Future[Any]]] = []
+        self._queueing = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._after_commit: list[Callable[[], None]] = []
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        return connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; inside another transaction of this thread it becomes a part of that one."""
+        with self._writing:
+            begin, end, undo = (
+                ("SAVEPOINT part", "RELEASE part", ("ROLLBACK TO part", "RELEASE part"))
+                if self._depth
+                else ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+            )
+            self._write.execute(begin)
+            self._depth += 1
+            try:
+                yield self._write
+                self._write.execute(end)
+            except BaseException:
+                for statement in undo:
+                    self._write.execute(statement)
+                raise
+            finally:
+                self._depth -= 1
+                callbacks: list[Callable[[], None]] = []
+                if self._depth == 0:
+                    callbacks, self._after_commit = self._after_commit, []
+            for callback in callbacks:
+                callback()
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Calls back once the outermost transaction of this thread is on disk; for use inside one."""
+        self._after_commit.append(callback)
+
+    def read(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows as last committed, by whatever process; never waits for a writer."""
+        with self._reading:
+            return self._read.execute(sql, values).fetchall()
+
+    async def submit(self, work: Callable[[], T]) -> T:
+        """Runs `work` in the writing thread, in the order of submission, and returns when it is on disk.
+
+        What was submitted while the disk was busy shares one commit; the failure of one undoes only that one.
+        """
+        future: Future[T] = Future()
+        with self._queueing:
+            self._queue.append((work, future))
+            if len(self._queue) == 1:
+                self._thread.submit(self._drain)
+        return await asyncio.wrap_future(future)
+
+    def _drain(self) -> None:
+        with self._queueing:
+            jobs, self._queue = self._queue, []
+        done: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            with self.transaction():
+                done = [(future, *self._attempt(work)) for work, future in jobs]
+        except BaseException as error:
+            done = [(future, None, error) for _, future in jobs]
+        for future, result, failure in done:
+            if not future.set_running_or_notify_cancel():
+                continue
+            if failure:
+                future.set_exception(failure)
+            else:
+                future.set_result(result)
+
+    def _attempt(self, work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+        try:
+            with self.transaction():
+                return work(), None
+        except Exception as error:
+            return None, error
+
+    def version(self) -> int:
+        """A number that differs after any commit, by whatever process; costs microseconds."""
+        return int(self.read("PRAGMA data_version")[0][0])
+
+    def exists_on_disk(self) -> bool:
+        """Whether the path still names the file that is open; false after somebody removed it."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._inode
+
+    def close(self) -> None:
+        """Commits what was submitted and closes the file."""
+        self._thread.shutdown(wait=True)
+        with self._writing, self._reading:
+            self._write.close()
+            self._read.close()
