@@ -10,8 +10,8 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A release as it can be started again, without its source.
+class Revision:
+    """A release with what an environment gives it: enough to start it again without its source.
 
     Attributes:
         release: Release id.
@@ -38,7 +38,7 @@ class Target:
         return self.release[:12]
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Target:
+    def from_json(cls, document: Mapping[str, Any]) -> Revision:
         return cls(**{**document, "command": tuple(document["command"])})
 
 
@@ -48,7 +48,7 @@ class Deployment:
 
     Attributes:
         number: Grows by one with each deployment of the environment.
-        target: What was made to serve.
+        revision: What was made to serve.
         instance: Which instance serves it.
         generation: Toggle generation it went into service with.
         undoes: Number of the deployment that this one, a rollback, took back.
@@ -57,7 +57,7 @@ class Deployment:
     """
 
     number: int
-    target: Target
+    revision: Revision
     instance: str
     generation: int
     undoes: int | None = None
@@ -72,7 +72,7 @@ class Deployment:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Deployment:
         fields = {key: value for key, value in document.items() if key != "format"}
-        return cls(**{**fields, "target": Target.from_json(fields["target"])})
+        return cls(**{**fields, "revision": Revision.from_json(fields["revision"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +122,8 @@ def previous(made: Iterable[Deployment]) -> Deployment | None:
     stack: list[Deployment] = []
     for deployment in made:
         if deployment.restores is not None:
-            while stack and stack[-1].number != deployment.restores:
-                stack.pop()
-            if stack:
-                stack.pop()
+            while stack and stack.pop().number != deployment.restores:
+                pass
         elif deployment.undoes is not None and stack and stack[-1].number == deployment.undoes:
             stack.pop()
         stack.append(deployment)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from dcops.core.deployment import Deployment, Target
+from dcops.core.deployment import Deployment, Revision
 
 FORMAT = 1
 
@@ -29,13 +29,13 @@ class Plan:
     Attributes:
         id: Names the operation in journal and history.
         kind: Which verb asked for it.
-        target: What will serve.
+        revision: What will serve.
         current: Deployment that serves now.
         candidate: Id of the instance that will serve.
         twin: Id of the instance that verification runs against; empty without verification.
         based_on: Digest of what ran when the plan was made; another one makes it stale.
         suites: Suites to run against the twin.
-        source: Directory or backup that the target is built from; empty when its build is there.
+        source: Directory or backup that the revision is built from; empty when its build is there.
         changes: For people: one line each of what will be different.
     """
 
@@ -43,7 +43,7 @@ class Plan:
     kind: Literal["deploy", "rollback", "restart"]
     environment: str
     engine: str
-    target: Target
+    revision: Revision
     current: Deployment | None
     candidate: str
     twin: str
@@ -75,7 +75,7 @@ class Plan:
         return cls(
             **{
                 **fields,
-                "target": Target.from_json(fields["target"]),
+                "revision": Revision.from_json(fields["revision"]),
                 "current": Deployment.from_json(current) if current else None,
                 "steps": tuple(Step(**step) for step in fields["steps"]),
                 "suites": tuple(fields["suites"]),

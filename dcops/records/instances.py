@@ -1,4 +1,4 @@
-"""What dcops itself remembers of each instance: its target, its tokens."""
+"""What dcops itself remembers of each instance: its revision, its tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dcops.core.deployment import FORMAT, Target
+from dcops.core.deployment import FORMAT, Revision
 from dcops.core.protocols import ControlStore
 
 DIRECTORY = "records/instances"
@@ -22,7 +22,7 @@ class InstanceRecord:
     """
 
     id: str
-    target: Target
+    revision: Revision
     gateway: str
     operator: str
 
@@ -50,7 +50,7 @@ def path(instance: str) -> str:
 
 def parse(content: bytes) -> InstanceRecord:
     fields = {key: value for key, value in json.loads(content).items() if key != "format"}
-    return InstanceRecord(**{**fields, "target": Target.from_json(fields["target"])})
+    return InstanceRecord(**{**fields, "revision": Revision.from_json(fields["revision"])})
 
 
 def read_all(store: ControlStore) -> dict[str, InstanceRecord]:

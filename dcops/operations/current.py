@@ -1,0 +1,92 @@
+"""What runs now in an environment: read from the engine and its control store, never assumed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from dcops.core.deployment import Deployment, Entry
+from dcops.core.plan import digest
+from dcops.core.protocols import InstanceState, ProxyState, Role
+from dcops.operations.world import Place
+from dcops.records import history, instances, journal, toggles
+from dcops.records.instances import InstanceRecord
+from dcops.records.journal import Unfinished
+from dcops.records.toggles import ToggleState
+
+POINTER = "current"
+MODEL_POINTER = "model"
+
+
+@dataclass(frozen=True)
+class Current:
+    """One look at an environment.
+
+    Attributes:
+        serving: Id of the instance that the pointer names; empty when nothing serves.
+        model: Id of the scripted model's instance, empty when none runs.
+        roles: The role in each instance's control file.
+    """
+
+    serving: str = ""
+    model: str = ""
+    instances: dict[str, InstanceState] = field(default_factory=dict)
+    records: dict[str, InstanceRecord] = field(default_factory=dict)
+    roles: dict[str, Role] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    toggles: ToggleState = field(default_factory=ToggleState)
+    unfinished: Unfinished | None = None
+    proxy: ProxyState = field(default_factory=lambda: ProxyState(running=False))
+
+    @cached_property
+    def deployment(self) -> Deployment | None:
+        return history.serving(self.entries, self.serving) if self.serving else None
+
+    @cached_property
+    def record(self) -> InstanceRecord | None:
+        return self.records.get(self.serving)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of everything that a plan relies on; another one makes the plan stale."""
+        number = self.deployment.number if self.deployment else 0
+        alive = sorted(name for name, state in self.instances.items() if state.status == "running")
+        return digest([self.serving, number, self.toggles.generation, alive])
+
+    def with_role(self, role: Role) -> list[str]:
+        """Instances that run in a role, the newest first."""
+        found = [name for name, each in self.roles.items() if each == role and name in self.instances]
+        return sorted(found, key=lambda name: self.instances[name].started, reverse=True)
+
+    def runs(self, instance: str) -> bool:
+        return instance in self.instances and self.instances[instance].status == "running"
+
+
+def observe(place: Place) -> Current:
+    """Look once: two round trips to the store, one to the engine."""
+    store = place.store
+    listing = store.list(instances.DIRECTORY)[instances.DIRECTORY]
+    names = [name.removesuffix(".json") for name in listing]
+    fixed = (POINTER, MODEL_POINTER, history.PATH, toggles.PATH, journal.PATH)
+    role_files = {name: f"instances/{name}/role.json" for name in names}
+    contents = store.read(*fixed, *map(instances.path, names), *role_files.values())
+    records = {
+        name: instances.parse(content) for name in names if (content := contents[instances.path(name)])
+    }
+    by_address = {place.engine.address(name): name for name in names}
+    return Current(
+        serving=by_address.get(_text(contents[POINTER]), ""),
+        model=by_address.get(_text(contents[MODEL_POINTER]), ""),
+        instances={state.id: state for state in place.engine.instances()},
+        records=records,
+        roles={name: json.loads(text)["role"] for name, path in role_files.items() if (text := contents[path])},
+        entries=history.parse(contents[history.PATH]),
+        toggles=toggles.parse(contents[toggles.PATH]),
+        unfinished=journal.parse(contents[journal.PATH]),
+        proxy=place.engine.proxy(),
+    )
+
+
+def _text(content: bytes | None) -> str:
+    return (content or b"").decode().strip()

@@ -1,0 +1,166 @@
+"""Start, await and remove one instance, and change what its control directory says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dcops.core import toggles as core_toggles
+from dcops.core.deployment import Revision
+from dcops.core.protocols import InstanceSpec, Limits, Role
+from dcops.errors import DcopsError, OperationFailed
+from dcops.operations.world import Place
+from dcops.records.instances import InstanceRecord
+from dcops.records.toggles import ToggleState, control_document
+
+POLL_SECONDS = 0.025
+LOG_LINES = 30
+
+
+def start(place: Place, instance: str, role: Role, revision: Revision, toggles: ToggleState) -> InstanceRecord:
+    """Hand a new instance to the engine, with tokens of its own; ``await_ready`` waits for it."""
+    scripted = role == "twin" or place.environment.model == "scripted"
+    record = InstanceRecord(
+        id=instance,
+        revision=revision,
+        gateway=f"gateway/{'scripted' if scripted else 'api'}/{secrets.token_hex(32)}",
+        operator=f"operator/{instance}/{secrets.token_hex(32)}",
+    )
+    place.store.write(record.files())
+    configuration = revision.configuration
+    stop_seconds = float(configuration["drain_timeout"]) + 5
+    place.engine.start(
+        InstanceSpec(
+            id=instance,
+            role=role,
+            build=revision.build,
+            release=revision.release,
+            command=revision.command,
+            variables={
+                **configuration["variables"],
+                "DCOPS_RELEASE": revision.release,
+                "DCOPS_INSTANCE": instance,
+                "DCOPS_ENVIRONMENT": place.name,
+                "DCOPS_STOP_SECONDS": str(configuration["drain_timeout"]),
+                "ANTHROPIC_API_KEY": record.gateway_token,
+            },
+            control={
+                "toggles.json": toggle_document(revision, toggles),
+                "access.json": access_document(place, revision),
+                "role.json": role_document(role),
+            },
+            shared_state=role != "twin" and role != "model",
+            limits=Limits(**configuration["limits"]),
+            stop_seconds=stop_seconds,
+        )
+    )
+    return record
+
+
+def remove(place: Place, record: InstanceRecord) -> None:
+    """End an instance and forget everything that names it."""
+    place.engine.stop(record.id)
+    place.store.write(record.removal())
+
+
+def toggle_document(revision: Revision, toggles: ToggleState) -> bytes:
+    """The values as this instance's own schema knows them, all of them, with its defaults."""
+    values = core_toggles.effective(core_toggles.project(toggles.values, revision.schema), revision.schema)
+    return control_document(toggles.generation, values)
+
+
+def access_document(place: Place, revision: Revision) -> bytes:
+    token = hashlib.sha256(place.local.token().encode()).hexdigest()
+    document = {
+        "tokens": [{"sha256": token, "until": None}],
+        "hosts": list(revision.configuration["hosts"]),
+    }
+    return json.dumps(document).encode()
+
+
+def role_document(role: Role, for_seconds: float | None = None) -> bytes:
+    return json.dumps({"role": role, "for_seconds": for_seconds}).encode()
+
+
+def set_role(place: Place, record: InstanceRecord, role: Role, for_seconds: float | None = None) -> None:
+    place.store.write({f"instances/{record.id}/role.json": role_document(role, for_seconds)})
+
+
+def await_ready(place: Place, record: InstanceRecord, *, timeout: float) -> None:
+    """Wait until the instance takes work.
+
+    Raises:
+        OperationFailed: Cause ``start``: it ended, keeps crashing, or is not ready in time; with its
+            last log lines and the probe's answer.
+    """
+    client = place.client(record, timeout=5.0)
+    deadline = time.monotonic() + timeout
+    next_look = time.monotonic() + 0.3
+    reasons: list[str] = []
+    while time.monotonic() < deadline:
+        ready, reasons = client.ready()
+        if ready:
+            return
+        if time.monotonic() >= next_look:
+            _fail_if_ended(place, record, reasons)
+            next_look = time.monotonic() + 0.3
+        time.sleep(POLL_SECONDS)
+    raise _not_started(place, record, f"it was not ready within {timeout:g} s", reasons)
+
+
+def _fail_if_ended(place: Place, record: InstanceRecord, reasons: list[str]) -> None:
+    state = next((each for each in place.engine.instances() if each.id == record.id), None)
+    if state is None or state.status in {"exited", "failed"} or state.restarts > 0:
+        code = "" if state is None or state.exit_code is None else f" with exit code {state.exit_code}"
+        raise _not_started(place, record, f"it ended{code} before it was ready", reasons)
+
+
+def _not_started(place: Place, record: InstanceRecord, why: str, reasons: list[str]) -> OperationFailed:
+    lines = list(place.engine.logs(record.id, lines=LOG_LINES))
+    return OperationFailed(
+        "DC-START-FAILED",
+        f"the new instance {record.id} did not start",
+        cause="start",
+        why=why,
+        do=f"mend the implementation, then dcops deploy {place.name}",
+        log=lines,
+        probe="; ".join(reasons),
+    )
+
+
+def acknowledged(
+    place: Place, record: InstanceRecord, *, role: Role | None = None, generation: int | None = None
+) -> bool:
+    """Whether the instance says that it follows the role, or the toggle generation (or a newer one)."""
+    try:
+        document = place.client(record, timeout=2.0).instance()
+    except DcopsError:
+        return False
+    if role is not None and document.get("role_acknowledged") != role:
+        return False
+    return generation is None or int(document["toggles"]["generation"]) >= generation
+
+
+def await_acknowledged(place: Place, record: InstanceRecord, *, timeout: float, **expected: Any) -> bool:
+    """Poll ``acknowledged`` until it holds; False when it does not within ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not acknowledged(place, record, **expected):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def running_turns(place: Place, records: Iterable[InstanceRecord]) -> Mapping[str, int]:
+    """Number of running turns by instance; an instance that does not answer has none to wait for."""
+    turns = {}
+    for record in records:
+        try:
+            turns[record.id] = int(place.client(record, timeout=2.0).instance()["running_turns"])
+        except DcopsError:
+            turns[record.id] = 0
+    return turns
