@@ -1,0 +1,18 @@
+"""What somebody may have meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def did_you_mean(word: str, words: Iterable[object]) -> str:
+    """A sentence that names the closest of some words, or all of them when few; empty when there are none."""
+    import difflib  # noqa: PLC0415 - only errors need it
+
+    known = sorted(str(each) for each in words)
+    if close := difflib.get_close_matches(word, known, n=1, cutoff=0.6):
+        return f"did you mean {close[0]}?"
+    return f"known: {', '.join(known[:20])}" if known else ""
