@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -101,12 +100,11 @@ class Client:
         """
         connection, response = self._send(method, path, json, headers or {}, self.timeout)
         try:
-            body = response.read()
+            return _read(response)
         except Exception as error:
             raise self._unreachable(error) from error
         finally:
             connection.close()
-        return Response(response.status, {k.lower(): v for k, v in response.getheaders()}, body)
 
     def call(self, method: str, path: str, json: Any = None, **headers: str) -> Any:
         """Send one request and return the JSON of its answer; a refusal is raised as an error."""
@@ -144,8 +142,7 @@ class Client:
             return False, [error.why or error.what]
 
     def sessions(self) -> list[dict[str, Any]]:
-        answer = self.call("GET", "/v1/sessions")
-        return list(answer["sessions"] if isinstance(answer, dict) else answer)
+        return list(self.call("GET", "/v1/sessions"))
 
     def create_session(self, toggles: Mapping[str, Any] | None = None, *, synthetic: bool = False) -> str:
         """Start a conversation.
@@ -216,9 +213,7 @@ class Client:
         connection, response = self._send("GET", path, None, headers, STREAM_TIMEOUT)
         try:
             if response.status != 200:
-                body = response.read()
-                answer = Response(response.status, {k.lower(): v for k, v in response.getheaders()}, body)
-                raise refusal(answer, f"GET {path}")
+                raise refusal(_read(response), f"GET {path}")
             yield from _parse(response)
         except (OSError, ValueError) as error:
             raise self._unreachable(error) from error
@@ -276,7 +271,8 @@ class Client:
             raise self._unreachable(error) from error
 
     def _connection(self, timeout: float) -> HTTPConnection:
-        # Imported on first use: it costs 28 ms, and most commands only need the class's name.
+        # Imported on first use: they cost 28 ms, and most commands only need the class's name.
+        import socket  # noqa: PLC0415
         from http.client import HTTPConnection, HTTPSConnection  # noqa: PLC0415
 
         if not self.url.startswith("unix:"):
@@ -332,6 +328,11 @@ def refusal(response: Response, what: str) -> DcopsError:
     if retry := response.headers.get("retry-after"):
         detail["retry_after"] = float(retry)
     return PreconditionMissing(code, said, why=message, do=do or "See `dcops logs`.", **detail)
+
+
+def _read(response: HTTPResponse) -> Response:
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Response(response.status, headers, response.read())
 
 
 def _parse(lines: Iterator[bytes] | HTTPResponse) -> Iterator[tuple[int | None, Event]]:
