@@ -1,0 +1,2 @@
+def validate(request, issued, *, beta=False, counting=False):
+    return []
