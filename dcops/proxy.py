@@ -1,0 +1,197 @@
+"""The one static configuration of an environment's proxy, as Caddy's JSON.
+
+It never changes for a deployment: what does change (pointer, operators' secrets, gateway tokens) are files
+that it reads at each request. Caddy evaluates the matchers of one set in no certain order, so whatever uses
+what a regular expression captured stands in a route inside the one that matched it.
+
+`flush_interval` is left alone on purpose: replies without a length are flushed at once anyway, and -1 would
+keep a request to the model running after its client has gone.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from dcops.core.protocols import ProxyLayout
+
+Json = dict[str, Any]
+
+INSTANCE_HEADER = "X-Dcops-Instance"
+SECRET_HEADER = "Proxy-Authorization"  # noqa: S105 - redacted in Caddy's logs, and passed to nobody
+INSTANCE_ID = "^[a-z0-9][a-z0-9-]{0,30}$"
+SECRET = "^[0-9a-f]{64}$"  # noqa: S105 - the shape of one
+
+# Shorter than the idle time of any server behind it: a connection that the server closes
+# in the moment of its reuse costs a POST.
+IDLE = "2s"
+
+
+def configuration(layout: ProxyLayout, *, api_url: str, grace_seconds: float = 5.0) -> bytes:
+    """The same bytes for the same arguments; holds no secret.
+
+    Args:
+        layout: Where things lie, seen from the proxy.
+        api_url: The real model's API, ``https://api.anthropic.com``.
+        grace_seconds: How long open requests may go on after the proxy was told to stop.
+    """
+    document = {
+        "admin": {"disabled": True, "config": {"persist": False}},
+        "logging": _logging(layout.log),
+        "storage": {"module": "file_system", "root": layout.data},
+        "apps": {
+            "http": {
+                "grace_period": f"{grace_seconds:g}s",
+                "servers": {
+                    "public": _server(layout.listen, _public_routes(layout), _PUBLIC_FAILURE),
+                    "gateway": _server(
+                        layout.gateway_listen, _gateway_routes(layout, api_url), _GATEWAY_FAILURE
+                    ),
+                },
+            }
+        },
+    }
+    return json.dumps(document, indent=1, sort_keys=True).encode()
+
+
+def _server(listen: str, routes: list[Json], failure: str) -> Json:
+    return {
+        "listen": [listen],
+        "protocols": ["h1"],
+        "automatic_https": {"disable": True},
+        "read_header_timeout": "30s",
+        "logs": {},
+        "routes": routes,
+        "errors": {"routes": [{"handle": [_answer("{http.error.status_code}", failure)]}]},
+    }
+
+
+def _logging(file: str) -> Json:
+    # Error entries hold the request as well, so no logger may write headers.
+    encoder = {
+        "format": "filter",
+        "wrap": {"format": "json"},
+        "fields": {"request>headers": {"filter": "delete"}, "resp_headers": {"filter": "delete"}},
+    }
+    rotated = {"output": "file", "filename": file, "mode": "0600", "roll_size_mb": 10, "roll_keep": 5}
+    access = rotated if file else {"output": "stderr"}
+    return {
+        "logs": {
+            "default": {"encoder": encoder, "exclude": ["http.log.access"]},
+            "access": {"encoder": encoder, "include": ["http.log.access"], "writer": access},
+        }
+    }
+
+
+def _public_routes(layout: ProxyLayout) -> list[Json]:
+    named = {
+        INSTANCE_HEADER: {"name": "instance", "pattern": INSTANCE_ID},
+        SECRET_HEADER: {"name": "secret", "pattern": SECRET},
+    }
+    known = _file(f"{layout.control}/operator", "/{http.regexp.instance.0}/{http.regexp.secret.0}")
+    to_instance = _proxy(
+        layout.instance_dial.replace("{id}", "{http.regexp.instance.0}"),
+        headers={"delete": [INSTANCE_HEADER, SECRET_HEADER]},
+    )
+    return [
+        _route(
+            _routes(
+                _route(_routes(_route(to_instance, match=known)), match={"header_regexp": named}),
+                _route(_answer("404", _error("DC-INSTANCE-UNKNOWN", "no such instance, or not for you"))),
+            ),
+            match={"header": {INSTANCE_HEADER: ["*"]}},
+        ),
+        _route(_proxy(_content(f"{layout.control}/current"))),
+    ]
+
+
+def _gateway_routes(layout: ProxyLayout, api_url: str) -> list[Json]:
+    token = {"header_regexp": {"X-Api-Key": {"name": "token", "pattern": SECRET}}}
+    scripted = _proxy(_content(f"{layout.control}/model"))
+    by_token = _routes(
+        _route(_api(api_url, layout.secret), match=_file(f"{layout.control}/gateway/api", _TOKEN)),
+        _route(scripted, match=_file(f"{layout.control}/gateway/scripted", _TOKEN)),
+    )
+    refused = _api_error("authentication_error", "This gateway token is unknown.")
+    permitted = _routes(_route(by_token, match=token), _route(_answer("401", refused)))
+    missing = _api_error("not_found_error", "The gateway passes messages, count_tokens and models only.")
+    messages, models = r"/v1/messages(/count_tokens)?", r"/v1/models(/[A-Za-z0-9][A-Za-z0-9._-]*)?"
+    return [
+        _route(permitted, match=_exactly("POST", messages)),
+        _route(permitted, match=_exactly("GET", models)),
+        _route(_answer("404", missing)),
+    ]
+
+
+def _exactly(method: str, path: str) -> Json:
+    # The URI as it will be sent on: the path matchers see a cleaned one, where `..` is gone.
+    return {"method": [method], "vars_regexp": {_URI: {"pattern": rf"^{path}(\?.*)?$"}}}
+
+
+_TOKEN = "/{http.regexp.token.0}"  # noqa: S105 - a placeholder
+_URI = "{http.request.uri}"
+
+
+def _api(url: str, secret: str) -> Json:
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    handler = _proxy(
+        f"{host}:{port}",
+        headers={
+            "set": {"Host": [parts.netloc], "X-Api-Key": [_content(secret)]},
+            "delete": ["Authorization", "Cookie", "Via", "X-Forwarded-*"],
+        },
+    )
+    if secure:
+        handler["transport"]["tls"] = {}
+    if parts.path.strip("/"):
+        handler["rewrite"] = {"uri": f"{parts.path.rstrip('/')}{_URI}"}
+    return handler
+
+
+def _proxy(dial: str, *, headers: Json | None = None) -> Json:
+    # No retries: one that follows a sent request could run a turn twice.
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": dial}],
+        "headers": {"request": headers or {}},
+        "transport": {"protocol": "http", "dial_timeout": "5s", "keep_alive": {"idle_timeout": IDLE}},
+    }
+
+
+def _content(path: str) -> str:
+    return f"{{file.{path}}}"
+
+
+def _file(root: str, name: str) -> Json:
+    return {"file": {"root": root, "try_files": [name]}}
+
+
+def _routes(*routes: Json) -> Json:
+    return {"handler": "subroute", "routes": list(routes)}
+
+
+def _route(handler: Json, *, match: Json | None = None) -> Json:
+    return {"handle": [handler]} if match is None else {"match": [match], "handle": [handler]}
+
+
+def _answer(status: str, body: str) -> Json:
+    headers = {"Content-Type": ["application/json"], "Cache-Control": ["no-store"]}
+    return {"handler": "static_response", "status_code": status, "headers": headers, "body": body}
+
+
+def _error(code: str, message: str) -> str:
+    return json.dumps({"error": {"code": code, "message": message}})
+
+
+def _api_error(kind: str, message: str) -> str:
+    """An error as the Messages API words it, so that its clients show the message."""
+    return json.dumps({"type": "error", "error": {"type": kind, "message": message}})
+
+
+_PUBLIC_FAILURE = _error("DC-NO-INSTANCE", "nothing serves here at the moment; `dcops status` says why")
+_GATEWAY_FAILURE = _api_error("api_error", "The gateway could not reach the model.")
