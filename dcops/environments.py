@@ -1,0 +1,243 @@
+"""The only reader and writer of ``environments/``."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcops.core.document import Document, refuse
+from dcops.core.environment import Environment, Project
+from dcops.core.protocols import Limits
+from dcops.core.schema import Fault
+from dcops.core.suggestion import did_you_mean
+from dcops.core.toggles import validate
+from dcops.core.units import seconds, size
+from dcops.errors import NotFound, PreconditionMissing
+from dcops.files import write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+PACKAGED_AGENT = Path(__file__).with_name("agent")
+_SCHEMA = Path(__file__).with_name("environment.schema.json")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+_SET_BY_ENGINE = {"ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"}
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentFiles:
+    """The bytes of an environment's two files."""
+
+    environment: bytes
+    toggles: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Environments:
+    """The environments of a project, as their files describe them."""
+
+    project: Project
+
+    def names(self) -> list[str]:
+        """Every directory in ``environments/`` that holds one of the two files."""
+        return sorted(
+            directory.name
+            for directory in self._root.iterdir()
+            if any((directory / file).exists() for file in ("environment.yaml", "toggles.yaml"))
+        )
+
+    def load(self, name: str) -> Environment:
+        """Read and check an environment.
+
+        Raises:
+            NotFound: There is none of this name (DC-ENVIRONMENT-UNKNOWN).
+            PreconditionMissing: Its files are bad (DC-ENVIRONMENT-INVALID); ``faults`` lists all that is wrong.
+        """
+        files = self.read(name)
+        environment = Document.parse(files.environment, self._label(name, "environment.yaml"))
+        toggles = Document.parse(files.toggles, self._label(name, "toggles.yaml"))
+        found = environment.check(_schema())
+        rows = environment.rows(found or _contradictions(environment.value))
+        rows += toggles.rows(toggles.check({"type": "object"}))
+        if rows:
+            raise self._refuse(rows)
+        return self._environment(name, environment.value, toggles.value)
+
+    def read(self, name: str) -> EnvironmentFiles:
+        """The files as they are, for backups.
+
+        Raises:
+            NotFound: There is no such environment (DC-ENVIRONMENT-UNKNOWN).
+            PreconditionMissing: A file is missing or unreadable (DC-ENVIRONMENT-INVALID).
+        """
+        if not _NAME.fullmatch(name) or not (self._root / name).is_dir():
+            raise NotFound(
+                "DC-ENVIRONMENT-UNKNOWN",
+                f"there is no environment {name}",
+                why=did_you_mean(name, self.names()),
+                do=f"name one of those, or make {self._root / name}/environment.yaml",
+                environment=name,
+                known=self.names(),
+            )
+        contents, rows = [], []
+        for file in ("environment.yaml", "toggles.yaml"):
+            try:
+                contents.append((self._root / name / file).read_bytes())
+            except OSError as error:
+                fault = Fault((), f"cannot be read: {error.strerror}", "an empty toggles.yaml is fine")
+                rows += Document(self._label(name, file), {}).rows([fault])
+        if rows:
+            raise self._refuse(rows)
+        return EnvironmentFiles(*contents)
+
+    def write(self, name: str, files: EnvironmentFiles) -> None:
+        """Put an environment's files back as a backup holds them; each is replaced atomically."""
+        directory = self._root / name
+        directory.mkdir(exist_ok=True)
+        write_file(directory / "environment.yaml", files.environment)
+        write_file(directory / "toggles.yaml", files.toggles)
+
+    def check_toggles(self, name: str, schema: Mapping[str, Any]) -> None:
+        """Hold ``toggles.yaml`` against a release's schema.
+
+        Raises:
+            PreconditionMissing: A value does not fit (DC-ENVIRONMENT-INVALID), with file and line.
+        """
+        document = Document.parse(self.read(name).toggles, self._label(name, "toggles.yaml"))
+        if found := list(document.faults) or validate(document.value, schema):
+            raise self._refuse(document.rows(found))
+
+    def set_toggles(self, name: str, values: Mapping[str, Any], *, unset: Collection[str] = ()) -> None:
+        """Change values in ``toggles.yaml``: only their bytes, in one atomic write; nothing is validated here.
+
+        Args:
+            name: The environment.
+            values: New values by toggle; entries that are missing are added.
+            unset: Toggles whose entries are taken out.
+
+        Raises:
+            PreconditionMissing: The file is bad, or too clever to be edited (DC-TOGGLES-NOT-EDITABLE).
+        """
+        from dcops.core.toggle_text import NotEditableError, set_value, unset_value  # noqa: PLC0415 - 20 ms
+
+        self.load(name)
+        file = self._root / name / "toggles.yaml"
+        old = text = file.read_bytes().decode()
+        try:
+            for toggle, value in values.items():
+                text = set_value(text, toggle, value)
+            for toggle in unset:
+                text = unset_value(text, toggle)
+        except NotEditableError as error:
+            raise PreconditionMissing(
+                "DC-TOGGLES-NOT-EDITABLE",
+                f"{self._label(name, 'toggles.yaml')} cannot be changed: {error}",
+                why="an anchor, a tag or a nested value is in the way; nothing was changed",
+                do="change the value by hand, then: dcops toggle apply",
+            ) from None
+        if text != old:
+            write_file(file, text.encode())
+
+    @property
+    def _root(self) -> Path:
+        return self.project.root / "environments"
+
+    def _label(self, name: str, file: str) -> str:
+        return f"environments/{name}/{file}"
+
+    def _refuse(self, rows: list[dict[str, Any]]) -> PreconditionMissing:
+        files = ", ".join(sorted({str(self.project.root / row["file"]) for row in rows}))
+        return refuse("DC-ENVIRONMENT-INVALID", rows, do=f"correct {files}")
+
+    def _environment(self, name: str, values: Mapping[str, Any], toggles: Mapping[str, Any]) -> Environment:
+        root = self.project.root
+        limits, paths, timeouts = (values.get(part, {}) for part in ("limits", "paths", "timeouts"))
+        plain = ("engine", "model", "api_url", "protected", "bind", "isolation", "base_image", "variables")
+        fields = {field: values[field] for field in plain if field in values}
+        if "suites" in values.get("verify", {}):
+            fields["suites"] = tuple(values["verify"]["suites"])
+        for field, default in (("ready", "60s"), ("drain", "30s"), ("warm", "1h")):
+            target = "warm_for" if field == "warm" else f"{field}_timeout"
+            fields[target] = seconds(timeouts.get(field, default))
+        return Environment(
+            name=name,
+            implementation=root / values["implementation"] if "implementation" in values else PACKAGED_AGENT,
+            key=_absolute(values.get("key", ""), root),
+            port=0 if values.get("port", "auto") == "auto" else values["port"],
+            hosts=tuple(values.get("hosts", ())),
+            limits=Limits(
+                size(limits.get("memory", "1G")), float(limits.get("cpus", 1)), limits.get("pids", 512)
+            ),
+            logs=root / paths.get("logs", f".dcops/{name}/logs"),
+            backups=root / paths.get("backups", "backups"),
+            toggles=dict(toggles),
+            **fields,
+        )
+
+
+def resolve_key(environment: Environment, variables: Mapping[str, str]) -> bytes:
+    """The API key that an environment refers to; no message ever shows it.
+
+    Args:
+        environment: Its ``key`` is ``env:NAME`` or ``file:PATH``.
+        variables: Usually ``os.environ``.
+
+    Raises:
+        PreconditionMissing: The reference leads to nothing usable (DC-KEY-MISSING).
+    """
+    kind, _, target = environment.key.partition(":")
+    try:
+        value = variables.get(target, "").encode() if kind == "env" else Path(target).read_bytes()
+    except OSError as error:
+        raise _no_key(environment, error.strerror or "it cannot be read") from None
+    value = value.strip()
+    if not value:
+        raise _no_key(environment, "it is empty or not set")
+    if not re.fullmatch(rb"[\x21-\x7e]+", value):
+        raise _no_key(
+            environment, "what is there is no key: it has spaces, several lines or strange characters"
+        )
+    return value
+
+
+def _no_key(environment: Environment, why: str) -> PreconditionMissing:
+    kind, _, target = environment.key.partition(":")
+    do = f"export {target}=..." if kind == "env" else f"put the key into {target}"
+    return PreconditionMissing(
+        "DC-KEY-MISSING",
+        f"the key of {environment.name}, {environment.key or 'which it does not name'}, leads to nothing",
+        why=why,
+        do=f"{do}, or try without a key: model: scripted",
+        environment=environment.name,
+    )
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[Fault]:
+    """What fits the schema and still cannot be meant."""
+    found = []
+    if values.get("model") == "api" and "key" not in values:
+        found.append(
+            Fault(("model",), "is api, so key must say where the key is", "key: env:ANTHROPIC_API_KEY")
+        )
+    for name in values.get("variables", {}):
+        at = ("variables", name)
+        if name.startswith("DCOPS_") or name in _SET_BY_ENGINE:
+            found.append(Fault(at, "is set by dcops and cannot be set here"))
+        elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            found.append(Fault(at, "is no name of an environment variable"))
+    return found
+
+
+def _absolute(key: str, root: Path) -> str:
+    kind, _, target = key.partition(":")
+    return f"file:{root / target}" if kind == "file" else key
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(_SCHEMA.read_bytes())
+    return schema
