@@ -129,10 +129,10 @@ def _caller(http: Request) -> Caller:
 
 
 async def _api_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)  # noqa: S101  the handler is registered for this class
+    assert isinstance(error, ApiError)
     return JSONResponse(error.body(), error.status, error.headers)
 
 
 async def _script_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ScriptError)  # noqa: S101  the handler is registered for this class
+    assert isinstance(error, ScriptError)
     return JSONResponse({"error": {"code": "bad_script", "path": error.path, "message": str(error)}}, 400)

@@ -50,7 +50,8 @@ def answer(request: dict[str, Any]) -> Reply:
 
 def _last_input(messages: list[dict[str, Any]]) -> tuple[str, list[Block]]:
     """The last text of the user after the assistant's last message, and the results beside it."""
-    asked, results = "", []
+    asked = ""
+    results: list[Block] = []
     for message in messages:
         if message["role"] == "assistant":
             asked, results = "", []

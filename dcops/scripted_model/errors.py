@@ -19,7 +19,7 @@ TYPE_OF_STATUS = {
 STATUS_OF_TYPE = {kind: status for status, kind in TYPE_OF_STATUS.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ApiError(Exception):
     """A refusal as the API words it.
 

@@ -29,10 +29,11 @@ class Issued:
         thoughts: list[dict[str, Any]] = []
         for block in content:
             kind = block.get("type")
-            if kind in ("thinking", "redacted_thinking"):
+            if kind == "redacted_thinking":
                 thoughts.append(dict(block))
-                if block.get("signature"):
-                    self._text_of[block["signature"]] = block.get("thinking", "")
+            elif kind == "thinking" and block.get("signature"):  # a cut, unsigned one must not come back
+                thoughts.append(dict(block))
+                self._text_of[block["signature"]] = block.get("thinking", "")
             elif kind == "tool_use" and "id" in block:
                 self._before[block["id"]] = list(thoughts)
         for kept in (self._text_of, self._before):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,7 +17,6 @@ from .events import message_events, messages_of
 from .issued import sign
 from .playback import Playback
 from .player import Cut, Gate, Pause, Send, play
-from .scripts import Reply
 from .usage import input_tokens, usage
 from .validator import validate
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .callers import Caller
     from .player import Step
+    from .scripts import Reply
     from .state import State
 
 _LARGEST_BODY = 32 * 1024 * 1024
@@ -39,7 +40,7 @@ async def create_message(http: Request) -> Response:
     reply = _due(caller, request)
     streamed = request.get("stream") is True
     if reply.error and not (streamed and reply.error_after):
-        raise reply.error
+        raise replace(reply.error)
     name = secrets.token_hex(10)  # not derived from the request: ids must differ between sessions too
     frames = _frames(reply, request, name)
     messages = messages_of(sse.parse(frames))

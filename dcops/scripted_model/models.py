@@ -82,3 +82,11 @@ def accepts_thinking(model: str, kind: str) -> bool:
         return True
     types: dict[str, dict[str, bool]] = MODELS[model]["capabilities"]["thinking"]["types"]
     return kind not in types or types[kind]["supported"]
+
+
+def accepts_prefill(model: str) -> bool:
+    """Whether a conversation may end with the assistant's words; models that think adaptively refuse it."""
+    if model not in MODELS:
+        return True
+    types: dict[str, dict[str, bool]] = MODELS[model]["capabilities"]["thinking"]["types"]
+    return not types["adaptive"]["supported"]
