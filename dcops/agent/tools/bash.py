@@ -1,0 +1,141 @@
+"""The `bash` tool: one shell per session, output as it comes, and never a process left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .output import Output
+from .shell import End, Shell
+from .tool import Effect, ToolOutput, ToolResult
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .tool import ToolContext
+
+TIMEOUT = 120
+LONGEST = 3600
+
+
+class Bash:
+    """Runs commands in the session's shell, which keeps its directory, variables and functions."""
+
+    name = "bash"
+    description = (
+        "Run a command in a persistent bash shell in the workspace; directory, variables and functions stay "
+        "from call to call. stdin is empty. stdout and stderr come back together with the exit code; a long "
+        f"output is shortened in the middle. After `timeout` seconds (default {TIMEOUT}, at most {LONGEST}) "
+        "the command is killed and the shell starts anew. Start long-lived processes in the background with "
+        "their output redirected to a file."
+    )
+    input_schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "properties": {
+            "command": {
+                "type": "string",
+                "minLength": 1,
+                "description": "The command line or script to run.",
+            },
+            "timeout": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "maximum": LONGEST,
+                "description": "Seconds.",
+            },
+        },
+        "required": ["command"],
+        "additionalProperties": False,
+    }
+
+    def __init__(self) -> None:
+        """No shell is started before the first call of a session."""
+        self._shells: dict[str, Shell] = {}
+
+    def effect(self, arguments: dict[str, Any]) -> Effect:
+        """Any command may change anything."""
+        del arguments
+        return Effect.EFFECTS
+
+    def lane(self, arguments: dict[str, Any]) -> str | None:
+        """One command at a time in the session's shell."""
+        del arguments
+        return "shell"
+
+    async def run(
+        self, arguments: dict[str, Any], context: ToolContext
+    ) -> AsyncIterator[ToolOutput | ToolResult]:
+        """Runs `command`; see `Tool.run`."""
+        command = arguments["command"]
+        seconds = arguments.get("timeout", TIMEOUT)
+        if "\0" in command:
+            yield ToolResult("A command cannot contain a NUL character.", "error")
+            return
+        try:
+            shell, note = self._shell(context)
+        except OSError as error:
+            yield ToolResult(f"The shell does not start: {error}.", "error")
+            return
+        output = Output(context.output)
+        end: End | None = None
+        try:
+            async for item in _until(shell.run(command), seconds):
+                if isinstance(item, End):
+                    end = item
+                elif text := output.take(item):
+                    yield ToolOutput(text)
+            if text := output.take(b"", final=True):
+                yield ToolOutput(text)
+        finally:
+            output.close()
+            if end is None or not end.alive:
+                await self.close(context.session)
+        yield _result(note + output.for_model(), end, seconds)
+
+    def _shell(self, context: ToolContext) -> tuple[Shell, str]:
+        """The session's shell, and what the model must know about a new one."""
+        shell = self._shells.get(context.session)
+        if shell and shell.alive:
+            return shell, ""
+        had_one = shell is not None or context.directory is not None
+        last = Path(context.directory) if context.directory else None
+        directory = last if last and last.is_dir() else context.workspace
+        shell = self._shells[context.session] = Shell(directory)
+        note = f"[a new shell in {directory}: variables and jobs of the earlier one are gone]\n"
+        return shell, note if had_one else ""
+
+    async def close(self, session: str | None = None) -> None:
+        """Kills the session's shell (or all) with everything that was started in it."""
+        for name in [session] if session else list(self._shells):
+            if shell := self._shells.pop(name, None):
+                await shell.kill()
+
+
+async def _until(items: AsyncIterator[bytes | End], seconds: float) -> AsyncIterator[bytes | End]:
+    """The items that come in time; closes the source at the end in any case."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    try:
+        while True:
+            async with asyncio.timeout_at(deadline):
+                item = await anext(items)
+            yield item
+            if isinstance(item, End):
+                return
+    except TimeoutError:
+        return
+    finally:
+        await items.aclose()  # type: ignore[attr-defined]  # every source here is a generator
+
+
+def _result(output: str, end: End | None, seconds: float) -> ToolResult:
+    body = output if not output or output.endswith("\n") else output + "\n"
+    if end is None:
+        told = f"[killed after {seconds:g} s; the next command gets a new shell]"
+        return ToolResult(body + told, "timeout")
+    if not end.alive:
+        told = f"[exit code {end.exit_code}; the shell ended with it, the next command gets a new one]"
+        return ToolResult(body + told, "error" if end.exit_code else "ok", end.exit_code)
+    told = body + f"[exit code {end.exit_code}]" if end.exit_code or not body else body
+    return ToolResult(told, "error" if end.exit_code else "ok", end.exit_code, end.directory)

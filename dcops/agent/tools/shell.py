@@ -1,0 +1,193 @@
+"""A persistent bash: commands go in by a pipe of its own, the end of each comes back by another.
+
+Neither is the command's stdin, stdout or stderr, so an unbalanced quote, a comment, a here-document, `exit`
+or a background job cannot confuse where a command ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+CHUNK = 256 * 1024
+PIPE = 64 * 1024
+"""What a pipe holds."""
+
+GRACE = 0.08
+"""Seconds between SIGTERM and SIGKILL for what a command started."""
+
+MARK = "AGENT_SHELL"
+"""Environment variable by which processes that left the shell's group are still found."""
+
+_DRIVER = """
+while IFS= read -r -d '' -u {commands} __agent_command; do
+  eval "$__agent_command" </dev/null {commands}<&- {ends}>&-
+  printf '%s\\0%s\\0' "$?" "$PWD" >&{ends}
+done
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a command ended; `alive` is false when it ended the shell too (``exit``, ``exec``)."""
+
+    exit_code: int
+    directory: str | None
+    alive: bool = True
+
+
+class Shell:
+    """One bash process with its group; one command at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        """Starts bash in `directory`.
+
+        Raises:
+            OSError: there is no bash, or no such directory.
+        """
+        self._mark = uuid.uuid4().hex
+        commands_in, self._commands = os.pipe()
+        self._ends, ends_out = os.pipe()
+        self._output, output_in = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                ["bash", "--noprofile", "--norc", "-c", _DRIVER.format(commands=commands_in, ends=ends_out)],
+                stdin=subprocess.DEVNULL,
+                stdout=output_in,
+                stderr=output_in,
+                cwd=directory,
+                env={**environment(os.environ), MARK: self._mark},
+                pass_fds=(commands_in, ends_out),
+                start_new_session=True,
+            )
+        except OSError:
+            self._close_pipes()
+            raise
+        finally:
+            for inner in (commands_in, ends_out, output_in):
+                os.close(inner)
+        for descriptor in (self._ends, self._output):
+            os.set_blocking(descriptor, False)
+        self._end = b""
+
+    async def run(self, command: str) -> AsyncIterator[bytes | End]:
+        """Runs a command: its output (stdout and stderr in one) as it comes, and last its End.
+
+        A cancelled run leaves the command running: `kill` ends it.
+        """
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        await self._send(command)
+        loop.add_reader(self._output, ready.set)
+        loop.add_reader(self._ends, ready.set)
+        try:
+            while True:
+                end = self._ended()
+                # What was written before the end is in the pipe by now; a background job may never stop.
+                room = PIPE if end else CHUNK
+                while room and (chunk := _read(self._output, room)):
+                    room -= len(chunk)
+                    yield chunk
+                if end:
+                    yield end
+                    return
+                with suppress(TimeoutError):
+                    # A background job may also hold the pipes open when the shell is gone: look now and then.
+                    await asyncio.wait_for(ready.wait(), 0.1)
+                ready.clear()
+        finally:
+            loop.remove_reader(self._output)
+            loop.remove_reader(self._ends)
+
+    @property
+    def alive(self) -> bool:
+        """Whether bash still runs; reaps it when it does not."""
+        return self._process.poll() is None
+
+    async def _send(self, command: str) -> None:
+        """Writes the command without stopping the loop: bash reads a long one slowly."""
+        data = command.encode() + b"\0"
+        if len(data) < PIPE:
+            _write_all(self._commands, data)
+        else:
+            await asyncio.to_thread(_write_all, self._commands, data)
+
+    def _ended(self) -> End | None:
+        self._end += _read(self._ends, CHUNK)
+        if self._end.count(b"\0") >= 2:
+            code, directory, _ = self._end.split(b"\0", 2)
+            self._end = b""
+            return End(int(code), os.fsdecode(directory))
+        code_of_shell = self._process.poll()
+        return None if code_of_shell is None else End(code_of_shell, None, alive=False)
+
+    async def kill(self) -> None:
+        """Ends the shell and everything started in it: SIGTERM, then SIGKILL, then what left the group."""
+        self._signal(signal.SIGTERM)
+        await _until(lambda: not self._signal(0), GRACE)
+        self._signal(signal.SIGKILL)
+        _kill_marked(self._mark)
+        await _until(lambda: not self.alive, 1)
+        self._close_pipes()
+
+    def _signal(self, number: int) -> bool:
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def _close_pipes(self) -> None:
+        for descriptor in (self._commands, self._ends, self._output):
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+def environment(inherited: os._Environ[str] | dict[str, str]) -> dict[str, str]:
+    """What commands see: nothing that lets them speak for the agent, and no pagers that wait for a key."""
+    kept = {key: value for key, value in inherited.items() if not key.startswith(("ANTHROPIC_", "DCOPS_"))}
+    return {**kept, "TERM": "dumb", "PAGER": "cat", "GIT_PAGER": "cat", "PYTHONUNBUFFERED": "1"}
+
+
+async def _until(condition: Callable[[], bool], seconds: float) -> None:
+    """Waits for a condition that nothing announces, but not longer than `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+def _read(descriptor: int, most: int) -> bytes:
+    try:
+        return os.read(descriptor, most)
+    except BlockingIOError:
+        return b""
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    with suppress(BrokenPipeError):
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+
+def _kill_marked(mark: str) -> None:
+    """Kills processes that carry the mark, where /proc tells; without it the group was all there is."""
+    needle = f"{MARK}={mark}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            marked = needle in (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if marked and int(process.name) != os.getpid():
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(int(process.name), signal.SIGKILL)
