@@ -1,0 +1,238 @@
+"""What the Docker engine asks the daemon for, as plain data: names, labels, containers, networks.
+
+Everything of an environment is called ``dcops-<project>-<environment>-...`` and carries labels that never
+change; no label, command or variable holds a secret. Seen from the proxy, and from the helper container that
+stands in for it while it is down::
+
+    /control     volume ...-control: pointer, tokens, records
+    /instances   volume ...-instances: what instances see of the control store
+    /secrets     volume ...-secrets: read-only here and mounted nowhere else
+    /data        memory: Caddy's storage
+
+and from an instance: ``/instances`` read-only, ``/state`` and ``/workspace`` (volumes, or memory for a twin),
+``/tmp`` (memory).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dcops.core.environment import Environment, Project
+from dcops.core.protocols import InstanceSpec, ProxyLayout, Role
+
+Config = dict[str, Any]
+
+FORMAT = "1"
+PROXY_USER = 65531
+INSTANCE_USER = 65532
+PUBLIC_PORT = 8100
+GATEWAY_PORT = 8080
+INSTANCE_PORT = 8000
+VOLUMES = ("instances", "secrets", "state", "workspace", "control")
+DATA_VOLUMES = ("state", "workspace")
+
+# The public listener stands on the published network only: on an instance's network there is just the gateway.
+LAYOUT = ProxyLayout(
+    listen=f"{{env.DCOPS_PUBLIC}}:{PUBLIC_PORT}",
+    gateway_listen=f":{GATEWAY_PORT}",
+    control="/control",
+    instance_dial=f"{{id}}:{INSTANCE_PORT}",
+    secret="/secrets/api-key",  # noqa: S106 - a path
+    data="/data",
+)
+
+POLICIES: Mapping[Role, str] = {
+    "candidate": "no",
+    "serving": "unless-stopped",
+    "model": "unless-stopped",
+    "warm": "on-failure",
+    "draining": "on-failure",
+    "twin": "on-failure",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names and labels of one environment's objects."""
+
+    project: Project
+    environment: Environment
+
+    @property
+    def prefix(self) -> str:
+        return f"dcops-{self.project.slug}-{self.environment.name}"
+
+    @property
+    def proxy(self) -> str:
+        return f"{self.prefix}-proxy"
+
+    @property
+    def network(self) -> str:
+        """The ordinary network, where the proxy publishes its port."""
+        return f"{self.prefix}-public"
+
+    def instance(self, instance: str) -> str:
+        """The container of an instance, and the internal network that it has for itself."""
+        return f"{self.prefix}-i-{instance}"
+
+    def volume(self, kind: str) -> str:
+        return f"{self.prefix}-{kind}"
+
+    def image(self, tag: str) -> str:
+        return f"dcops-{self.project.slug}:{tag}"
+
+    def build(self, build: str) -> str:
+        return self.image(f"build-{build}")
+
+    @property
+    def project_labels(self) -> dict[str, str]:
+        return {"dcops.format": FORMAT, "dcops.project": self.project.slug}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {**self.project_labels, "dcops.environment": self.environment.name}
+
+
+def hardened(user: int, *, memory: int, pids: int, tmpfs: Mapping[str, str]) -> Config:
+    """What every container of ours has in its HostConfig; ``tmpfs`` gives sizes by directory."""
+    options = f"rw,exec,nosuid,nodev,uid={user},gid={user},mode=0700"
+    return {
+        "ReadonlyRootfs": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "Init": True,
+        "IpcMode": "private",
+        "Memory": memory,
+        "MemorySwap": memory,
+        "PidsLimit": pids,
+        "Tmpfs": {path: f"{options},size={size}" for path, size in tmpfs.items()},
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+    }
+
+
+def _mount(volume: str, target: str, *, read_only: bool = False) -> Config:
+    return {"Type": "volume", "Source": volume, "Target": target, "ReadOnly": read_only}
+
+
+def instance_config(names: Names, spec: InstanceSpec, image: str) -> Config:
+    """The container of an instance: it reaches its gateway and nothing else."""
+    mounts = [_mount(names.volume("instances"), "/instances", read_only=True)]
+    tmpfs = {"/tmp": "256m"}  # noqa: S108 - memory inside the container
+    if spec.shared_state:
+        mounts += [_mount(names.volume(kind), f"/{kind}") for kind in DATA_VOLUMES]
+    else:
+        tmpfs |= {f"/{kind}": "256m" for kind in DATA_VOLUMES}
+    limits = spec.limits
+    network = names.instance(spec.id)
+    return {
+        "Image": image,
+        "Entrypoint": ["python3", *spec.command[1:]] if spec.command[0] == "python" else list(spec.command),
+        "Cmd": [],
+        "Env": [f"{name}={value}" for name, value in _variables(spec).items()],
+        "User": f"{INSTANCE_USER}:{INSTANCE_USER}",
+        "WorkingDir": "/workspace",
+        "Hostname": spec.id,
+        "StopSignal": "SIGTERM",
+        "StopTimeout": max(1, round(spec.stop_seconds)),
+        "Labels": {
+            **names.labels,
+            "dcops.instance": spec.id,
+            "dcops.role": spec.role,
+            "dcops.release": spec.release,
+            "dcops.build": spec.build,
+        },
+        "HostConfig": {
+            **hardened(INSTANCE_USER, memory=limits.memory, pids=limits.pids, tmpfs=tmpfs),
+            "NanoCpus": round(limits.cpus * 1e9),
+            "Mounts": mounts,
+            "NetworkMode": network,
+            "RestartPolicy": {"Name": POLICIES[spec.role]},
+            # The daemon would otherwise ask its own name servers for the instance, past the closed network.
+            "Dns": ["127.0.0.1"],
+        },
+        "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [spec.id]}}},
+    }
+
+
+def _variables(spec: InstanceSpec) -> dict[str, str]:
+    return {
+        "HOME": "/workspace",
+        "LANG": "C.UTF-8",
+        "TMPDIR": "/tmp",  # noqa: S108 - memory inside the container
+        **spec.variables,
+        "DCOPS_LISTEN": f"tcp:0.0.0.0:{INSTANCE_PORT}",
+        "DCOPS_CONTROL_DIR": f"/instances/{spec.id}",
+        "DCOPS_STATE_DIR": "/state",
+        "DCOPS_WORKSPACE": "/workspace",
+        "ANTHROPIC_BASE_URL": f"http://gateway:{GATEWAY_PORT}",
+    }
+
+
+def instance_network(names: Names, instance: str) -> Config:
+    """Internal, and without an address of the host: its own services would answer there."""
+    return {
+        "internal": True,
+        "options": {"com.docker.network.bridge.inhibit_ipv4": "true"},
+        "labels": {**names.labels, "dcops.instance": instance},
+    }
+
+
+def proxy_config(names: Names, image: str, configuration: bytes, *, bind: str, port: int) -> Config:
+    """The proxy's container. Its configuration is a variable: it holds no secret and never changes."""
+    published = f"{PUBLIC_PORT}/tcp"
+    return {
+        "Image": image,
+        "Env": [f"DCOPS_PROXY={configuration.decode()}"],
+        "User": f"{PROXY_USER}:{PROXY_USER}",
+        "Hostname": "gateway",
+        "StopTimeout": 15,
+        "ExposedPorts": {published: {}},
+        "Labels": {**names.labels, **proxy_labels(configuration, bind=bind, port=port)},
+        "HostConfig": {
+            **hardened(PROXY_USER, memory=512 << 20, pids=256, tmpfs={"/data": "64m"}),
+            "Mounts": [
+                *store_mounts(names),
+                _mount(names.volume("secrets"), "/secrets", read_only=True),
+            ],
+            "NetworkMode": names.network,
+            "PortBindings": {published: [{"HostIp": bind, "HostPort": str(port)}]},
+            "RestartPolicy": {"Name": "unless-stopped"},
+        },
+    }
+
+
+def proxy_labels(configuration: bytes, *, bind: str, port: int) -> dict[str, str]:
+    return {
+        "dcops.role": "proxy",
+        "dcops.configuration": hashlib.sha256(configuration).hexdigest(),
+        "dcops.bind": bind,
+        "dcops.port": str(port),
+    }
+
+
+def store_mounts(names: Names) -> list[Config]:
+    return [_mount(names.volume(kind), f"/{kind}") for kind in ("control", "instances")]
+
+
+def volume_mounts(names: Names, kinds: Sequence[str]) -> list[Config]:
+    return [_mount(names.volume(kind), f"/{kind}") for kind in kinds]
+
+
+def helper_config(names: Names, image: str, command: Sequence[str], mounts: Sequence[Config]) -> Config:
+    """A container for one command beside the proxy's volumes, as the proxy's user, without a network."""
+    return {
+        "Image": image,
+        "Entrypoint": list(command),
+        "Cmd": [],
+        "User": f"{PROXY_USER}:{PROXY_USER}",
+        "Labels": {**names.labels, "dcops.role": "helper"},
+        "NetworkDisabled": True,
+        "HostConfig": {
+            **hardened(PROXY_USER, memory=256 << 20, pids=64, tmpfs={}),
+            "Mounts": list(mounts),
+            "NetworkMode": "none",
+        },
+    }
