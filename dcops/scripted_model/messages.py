@@ -68,7 +68,7 @@ async def _accepted(http: Request, *, counting: bool = False) -> tuple[Caller | 
         ApiError: as the API would refuse it.
     """
     state: State = http.app.state.model
-    key = http.headers.get("x-api-key")
+    key = _key(http)
     if not key:
         raise ApiError(401, "authentication_error", "x-api-key header is required")
     if not http.headers.get("anthropic-version"):
@@ -85,6 +85,12 @@ async def _accepted(http: Request, *, counting: bool = False) -> tuple[Caller | 
     if problems:
         raise invalid_request(problems[0])
     return caller, request
+
+
+def _key(http: Request) -> str:
+    """The caller's key, which the API takes in either header."""
+    kind, _, token = http.headers.get("authorization", "").partition(" ")
+    return http.headers.get("x-api-key") or (token if kind.lower() == "bearer" else "")
 
 
 def _object(body: bytes) -> dict[str, Any]:
