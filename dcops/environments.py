@@ -55,7 +55,7 @@ class Environments:
 
         Raises:
             NotFound: There is none of this name (DC-ENVIRONMENT-UNKNOWN).
-            PreconditionMissing: Its files are bad (DC-ENVIRONMENT-INVALID); ``faults`` lists all that is wrong.
+            PreconditionMissing: Its files are bad (DC-ENVIRONMENT-INVALID); ``faults`` lists everything.
         """
         files = self.read(name)
         environment = Document.parse(files.environment, self._label(name, "environment.yaml"))
@@ -112,7 +112,7 @@ class Environments:
             raise self._refuse(document.rows(found))
 
     def set_toggles(self, name: str, values: Mapping[str, Any], *, unset: Collection[str] = ()) -> None:
-        """Change values in ``toggles.yaml``: only their bytes, in one atomic write; nothing is validated here.
+        """Change values in ``toggles.yaml``: only their bytes, atomically; nothing is validated.
 
         Args:
             name: The environment.
@@ -198,9 +198,7 @@ def resolve_key(environment: Environment, variables: Mapping[str, str]) -> bytes
     if not value:
         raise _no_key(environment, "it is empty or not set")
     if not re.fullmatch(rb"[\x21-\x7e]+", value):
-        raise _no_key(
-            environment, "what is there is no key: it has spaces, several lines or strange characters"
-        )
+        raise _no_key(environment, "what is there is no key: it has spaces, several lines or odd characters")
     return value
 
 

@@ -36,7 +36,8 @@ def find_project(start: Path, explicit: Path | None = None) -> Project:
         explicit: The project's directory itself (``--project``, ``$DCOPS_PROJECT``).
 
     Raises:
-        PreconditionMissing: There is none (DC-PROJECT-NONE), or a newer dcops wrote its state (DC-STATE-NEWER).
+        PreconditionMissing: There is none (DC-PROJECT-NONE), its state cannot be read (DC-STATE-DAMAGED)
+            or was written by a newer dcops (DC-STATE-NEWER).
     """
     root = _root(start, explicit)
     recorded = _recorded(root)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dcops.core.protocols import Platform
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dcops.core.protocols import Platform
 
 
 @dataclass(frozen=True, slots=True)
