@@ -94,7 +94,7 @@ def canonical_digest(values: Mapping[str, Any]) -> str:
 
 
 @dataclass
-class Toggles:
+class LiveToggles:
     """The toggles in force: the last good document that was offered.
 
     Attributes:

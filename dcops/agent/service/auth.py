@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import orjson
 import structlog
@@ -35,12 +34,18 @@ class Token:
 
     @classmethod
     def parse(cls, entry: dict[str, Any]) -> Token:
-        """Read one entry of `tokens`; raises ValueError, KeyError or TypeError when it is malformed."""
+        """Read one entry of `tokens`; `until` is null, seconds since the epoch, or an ISO 8601 time.
+
+        Raises:
+            ValueError, KeyError, TypeError: It is malformed.
+        """
         sha256, until = entry["sha256"], entry["until"]
         if not _SHA256.fullmatch(sha256):
             raise ValueError("sha256 must be 64 hex digits")
         if until is None:
             return cls(sha256, None)
+        if type(until) in {int, float}:
+            return cls(sha256, datetime.fromtimestamp(until, UTC))
         moment = datetime.fromisoformat(until)
         if moment.tzinfo is None:
             raise ValueError("until must name its time zone")
@@ -87,7 +92,7 @@ class Access:
 
 def same_origin(origin: str | None, host: str | None) -> bool:
     """Whether a request comes from a page of the same host, or from no page at all."""
-    return origin is None or urlsplit(origin).netloc.lower() == (host or "").lower()
+    return origin is None or origin.lower().partition("://")[2] == (host or "").lower()
 
 
 class Guard:

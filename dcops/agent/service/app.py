@@ -1,0 +1,54 @@
+"""The service as an ASGI application: routes, the guard before them, errors as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from . import agui, health, sessions
+from .auth import Guard
+from .errors import ServiceError
+from .requests import MAX_BODY
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from .instance import Instance
+
+_DO = {
+    404: "See the agent's HTTP API in the documentation.",
+    405: "Use one of the methods in the Allow header.",
+    413: f"Send at most {MAX_BODY} bytes.",
+}
+
+
+def _service_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    return error.response()
+
+
+def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    do = _DO.get(error.status_code, "Check the request.")
+    code = error.detail.lower().replace(" ", "_")
+    return ServiceError(error.status_code, code, f"{error.detail}.", do, headers=error.headers).response()
+
+
+def _bug(_request: Request, _error: Exception) -> Response:  # the server logs it
+    return ServiceError(500, "internal", "The agent failed.", "See its log (`dcops logs`).").response()
+
+
+def build_app(instance: Instance) -> Starlette:
+    """The application that serves one instance."""
+    app = Starlette(
+        routes=[*health.ROUTES, *sessions.ROUTES, *agui.ROUTES],
+        middleware=[Middleware(Guard, access=instance.access)],
+        exception_handlers={ServiceError: _service_error, HTTPException: _http_error, Exception: _bug},
+        max_body_size=MAX_BODY,
+    )
+    app.state.instance = instance
+    return app

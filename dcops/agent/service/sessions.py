@@ -1,0 +1,134 @@
+"""Conversations over HTTP: sessions, their turns, their events and outputs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from ..journal import NoSession, TurnRunning
+from ..toggles import ToggleError
+from .errors import JSON, ServiceError
+from .instance import busy, no_session
+from .requests import bad, cursor, idempotency_key, instance_of, json_object, text_field
+from .sse import EventStream
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from .instance import Instance
+
+CONTROLS = ("stop", "pause", "resume", "steer")
+
+
+def _id(request: Request) -> str:
+    return str(request.path_params["session"])
+
+
+def _overrides(instance: Instance, body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return instance.toggles.schema.check(body["toggles"])
+    except ToggleError as error:
+        raise bad(f"The toggles are not valid: {error}.", "GET /v1/toggles shows what there is.") from None
+
+
+async def create(request: Request) -> Response:
+    """Make a session, with values of its own for some toggles."""
+    instance = instance_of(request)
+    body = await json_object(request, allowed={"toggles", "synthetic"})
+    toggles = _overrides(instance, body) if "toggles" in body else {}
+    synthetic = body.get("synthetic") is True
+    session = await instance.journal.submit(
+        lambda: instance.journal.create_session(toggles, synthetic=synthetic)
+    )
+    return JSON({"id": session}, 201)
+
+
+async def list_all(request: Request) -> Response:
+    """All sessions, newest first."""
+    return JSON([asdict(session) for session in instance_of(request).journal.list_sessions()])
+
+
+async def show(request: Request) -> Response:
+    """One session."""
+    return JSON(asdict(instance_of(request).session(_id(request))))
+
+
+async def change(request: Request) -> Response:
+    """Change a session's title, or the toggles that it has values of its own for."""
+    instance, session = instance_of(request), _id(request)
+    body = await json_object(request, allowed={"title", "toggles"})
+    values: dict[str, Any] = {}
+    if "title" in body:
+        values["title"] = text_field(body, "title")
+    if "toggles" in body:
+        values["toggles"] = _overrides(instance, body)
+    try:
+        await instance.journal.submit(lambda: instance.journal.update_session(session, **values))
+    except NoSession:
+        raise no_session(session) from None
+    return JSON(asdict(instance.session(session)))
+
+
+async def delete(request: Request) -> Response:
+    """Remove a session with everything said in it."""
+    instance, session = instance_of(request), _id(request)
+    try:
+        await instance.journal.submit(lambda: instance.journal.delete_session(session))
+    except NoSession:
+        raise no_session(session) from None
+    except TurnRunning as error:
+        raise busy(error.turn) from None
+    return Response(status_code=204)
+
+
+async def start_turn(request: Request) -> Response:
+    """Start a turn with the user's input; its events come in the session's stream."""
+    text = text_field(await json_object(request, allowed={"input"}), "input")
+    turn = await instance_of(request).start_turn(_id(request), text, idempotency_key(request))
+    return JSON({"turn": turn}, 202)
+
+
+async def control(request: Request) -> Response:
+    """Stop, pause, resume or steer the running turn, whichever instance runs it."""
+    instance, session = instance_of(request), instance_of(request).session(_id(request)).id
+    kind = request.url.path.rpartition("/")[2]
+    body = await json_object(request, allowed={"input"} if kind == "steer" else set())
+    payload = {"input": text_field(body, "input")} if kind == "steer" else {}
+    turn = await instance.journal.submit(lambda: instance.journal.request_control(session, kind, payload))
+    if turn is None and kind != "stop":
+        raise ServiceError(409, "no_turn", "No turn is running in this session.", "Start one first.")
+    return JSON({"turn": turn}, 202 if turn else 200)
+
+
+async def events(request: Request) -> Response:
+    """The session's events as SSE, from where the client left."""
+    instance = instance_of(request)
+    return EventStream(instance, instance.session(_id(request)).id, cursor(request)).response()
+
+
+async def output(request: Request) -> Response:
+    """The full output of a tool call, as text."""
+    instance, call = instance_of(request), str(request.path_params["call"])
+    path = instance.journal.output_path(instance.session(_id(request)).id, call)
+    if not path.is_file():
+        raise ServiceError(404, "no_output", f"The call {call} wrote no output.", "Check the call's id.")
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    return FileResponse(path, media_type="text/plain; charset=utf-8", headers=headers)
+
+
+_SESSION = "/v1/sessions/{session}"
+
+ROUTES = [
+    Route("/v1/sessions", list_all),
+    Route("/v1/sessions", create, methods=["POST"]),
+    Route(_SESSION, show),
+    Route(_SESSION, change, methods=["PATCH"]),
+    Route(_SESSION, delete, methods=["DELETE"]),
+    Route(f"{_SESSION}/turns", start_turn, methods=["POST"]),
+    Route(f"{_SESSION}/events", events),
+    Route(f"{_SESSION}/outputs/{{call}}", output),
+    *(Route(f"{_SESSION}/{kind}", control, methods=["POST"]) for kind in CONTROLS),
+]
