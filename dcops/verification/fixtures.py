@@ -1,0 +1,101 @@
+"""What a check can ask for: ``agent``, ``model``, ``toggles``, ``conversation``, ``environment`` and more."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dcops.errors import DcopsError
+from dcops.verification.conversation import Conversation
+from dcops.verification.model import Model, reply, text
+from dcops.verification.plugin import LINK
+from dcops.verification.reach import client_of, wait_until_ready
+from dcops.verification.toggles import Toggles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dcops.client import Client
+    from dcops.core.verification import Target
+    from dcops.verification.twin import Twin
+
+
+@pytest.fixture(scope="session")
+def target(pytestconfig: pytest.Config) -> Target:
+    """The twin and what it should say of itself."""
+    return pytestconfig.stash[LINK].target
+
+
+@pytest.fixture(scope="session")
+def environment(target: Target) -> str:
+    """Name of the environment."""
+    return target.environment
+
+
+@pytest.fixture(scope="session")
+def twin(pytestconfig: pytest.Config) -> Twin:
+    """Control of the twin: restart, kill, logs, control files."""
+    return pytestconfig.stash[LINK].twin
+
+
+@pytest.fixture
+def agent(target: Target) -> Client:
+    """A client of the twin, which is ready."""
+    client = client_of(target)
+    wait_until_ready(client, target)
+    return client
+
+
+@pytest.fixture
+def model(target: Target, twin: Twin) -> Iterator[Model]:
+    """The scripted model of the twin; the check is skipped where there is none."""
+    if not target.has_model:
+        pytest.skip("there is no scripted model behind this instance")
+    model = Model(twin)
+    yield model
+    model.reset()
+
+
+@pytest.fixture
+def toggles(agent: Client, twin: Twin, target: Target) -> Iterator[Toggles]:
+    """The twin's toggles; they are put back after the check."""
+    if not target.schema.get("properties"):
+        pytest.skip("this implementation declares no toggles")
+    toggles = Toggles(agent, twin, target)
+    yield toggles
+    toggles.restore()
+
+
+@pytest.fixture
+def conversation(agent: Client) -> Iterator[Conversation]:
+    """A session that is removed after the check, which is skipped where there are no sessions."""
+    try:
+        session = agent.create_session(synthetic=True)
+    except DcopsError as error:
+        if error.detail.get("status") not in {404, 405}:
+            raise
+        pytest.skip("this implementation has no /v1/sessions")
+    conversation = Conversation(agent, session)
+    yield conversation
+    # A twin goes away with all its sessions: one that still runs is no reason to fail.
+    with contextlib.suppress(DcopsError):
+        agent.stop(session)
+        agent.delete_session(session)
+
+
+@pytest.fixture
+def tools(model: Model, conversation: Conversation) -> frozenset[str]:
+    """Names of the tools that the agent offers its model."""
+    model.replies(reply(text("ready")))
+    conversation.ask("Are you ready?")
+    return frozenset(tool["name"] for tool in model.requests()[0].get("tools", []))
+
+
+@pytest.fixture
+def bash(tools: frozenset[str]) -> str:
+    """Name of the tool that runs commands; the check is skipped where there is none."""
+    if "bash" not in tools:
+        pytest.skip("this implementation offers no tool bash")
+    return "bash"
