@@ -1,4 +1,4 @@
-"""The Docker daemon as far as the engine needs it: plain data in, plain data out, and errors that say what to do.
+"""The Docker daemon as far as the engine needs it: plain data in and out, and errors that say what to do.
 
 Nothing else imports the SDK, and it is imported at the first call: it costs 100 ms.
 """
@@ -25,10 +25,10 @@ BUILD_SECONDS = 900
 
 
 class Absent(NotFound):
-    """The daemon has no such container, image, network or volume."""
+    """The daemon has no such container, image, network or volume, or the container does not run."""
 
 
-class BuildRefused(Exception):
+class BuildError(Exception):
     """An image could not be built; ``lines`` is what the builder said."""
 
     def __init__(self, lines: Sequence[str]) -> None:
@@ -53,11 +53,11 @@ class Daemon:
 
     @cached_property
     def _api(self) -> Any:
-        import docker  # noqa: PLC0415
+        from docker import APIClient  # noqa: PLC0415
+        from docker.utils import kwargs_from_env  # noqa: PLC0415
 
         with _translated():
-            arguments = docker.utils.kwargs_from_env()
-            api = docker.APIClient(**arguments, version="auto", timeout=CONNECT_SECONDS)
+            api: Any = APIClient(**kwargs_from_env(), version="auto", timeout=CONNECT_SECONDS)
         api.timeout = CALL_SECONDS
         return api
 
@@ -98,7 +98,7 @@ class Daemon:
         """Build an image from a tar stream with its Dockerfile.
 
         Raises:
-            BuildRefused: With the builder's lines.
+            BuildError: With the builder's lines.
         """
         steps = self._call(
             "build",
@@ -110,6 +110,7 @@ class Daemon:
             decode=True,
             timeout=BUILD_SECONDS,
             use_config_proxy=False,
+            network_mode="none",
         )
         lines: list[str] = []
         with _translated():
@@ -117,7 +118,7 @@ class Daemon:
                 text = step.get("stream") or step.get("error") or ""
                 lines += [line for line in text.splitlines() if line.strip()]
                 if "error" in step:
-                    raise BuildRefused(lines)
+                    raise BuildError(lines)
 
     def container(self, name: str) -> dict[str, Any] | None:
         return self._found("inspect_container", name)
@@ -261,6 +262,8 @@ def _translated() -> Iterator[None]:
     except errors.NotFound as error:
         raise Absent("DC-ENGINE-OBJECT-MISSING", _said(error)) from error
     except errors.APIError as error:
+        if "is not running" in _said(error):
+            raise Absent("DC-ENGINE-OBJECT-MISSING", _said(error)) from error
         raise _refused(_said(error)) from error
     except (errors.DockerException, OSError) as error:
         raise _unreachable(error) from error

@@ -9,13 +9,16 @@ import hashlib
 import io
 import tarfile
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from dcops.core.protocols import BuildContext
 from dcops.engines.docker_objects import INSTANCE_USER, PROXY_USER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dcops.core.protocols import BuildContext
 
 _START_PROXY = Path(__file__).with_name("docker_start_proxy.py")
 
@@ -36,6 +39,9 @@ class Recipe:
     def key(self) -> str:
         """16 hex digits of the text; what the files hold must stand in it by version or content key."""
         return hashlib.sha256(self.dockerfile.encode()).hexdigest()[:16]
+
+    def adding(self, name: str, path: Path) -> Recipe:
+        return replace(self, files={**self.files, name: path})
 
     def context(self) -> IO[bytes]:
         """The tar stream, at its beginning. Owners and odd modes of this machine stay out of it."""
@@ -59,19 +65,23 @@ def _normal(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def proxy_recipe(base: str, base_id: str, caddy: Path, version: str) -> Recipe:
-    """Caddy and Python, and the mount points with the owners that fresh volumes take from them."""
+def proxy_recipe(base: str, base_id: str, version: str) -> Recipe:
+    """Caddy and Python, and the mount points with the owners that fresh volumes take from them.
+
+    The binary is added (as ``caddy``) when the image has to be made.
+    """
+    start = hashlib.sha256(_START_PROXY.read_bytes()).hexdigest()
     dockerfile = f"""\
 FROM {base}
-LABEL dcops.role="proxy" dcops.caddy="{version}" dcops.base="{base_id}"
+LABEL dcops.role="proxy" dcops.caddy="{version}" dcops.base="{base_id}" dcops.start="{start}"
 RUN install -d -m 0700 -o {PROXY_USER} -g {PROXY_USER} /control /secrets /data \\
  && install -d -m 0755 -o {PROXY_USER} -g {PROXY_USER} /instances \\
  && install -d -m 0700 -o {INSTANCE_USER} -g {INSTANCE_USER} /state /workspace
 COPY caddy /usr/local/bin/caddy
-COPY start.py /opt/dcops/start-{hashlib.sha256(_START_PROXY.read_bytes()).hexdigest()[:16]}.py
-ENTRYPOINT ["sh", "-c", "exec python3 -I /opt/dcops/start-*.py"]
+COPY start.py /opt/dcops/start.py
+ENTRYPOINT ["python3", "-I", "/opt/dcops/start.py"]
 """
-    return Recipe(dockerfile, {"caddy": caddy, "start.py": _START_PROXY})
+    return Recipe(dockerfile, {"start.py": _START_PROXY})
 
 
 def dependencies_recipe(base: str, base_id: str, context: BuildContext, labels: Mapping[str, str]) -> Recipe:

@@ -16,12 +16,15 @@ and from an instance: ``/instances`` read-only, ``/state`` and ``/workspace`` (v
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dcops.core.environment import Environment, Project
 from dcops.core.protocols import InstanceSpec, ProxyLayout, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dcops.core.environment import Environment, Project
 
 Config = dict[str, Any]
 
@@ -34,7 +37,7 @@ INSTANCE_PORT = 8000
 VOLUMES = ("instances", "secrets", "state", "workspace", "control")
 DATA_VOLUMES = ("state", "workspace")
 
-# The public listener stands on the published network only: on an instance's network there is just the gateway.
+# The public listener stands on the published network only; an instance's network has just the gateway.
 LAYOUT = ProxyLayout(
     listen=f"{{env.DCOPS_PUBLIC}}:{PUBLIC_PORT}",
     gateway_listen=f":{GATEWAY_PORT}",

@@ -1,0 +1,206 @@
+"""Builds as images: the base, the dependencies above it, the release above those."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcops.core.protocols import BuildContext, Platform, Say
+from dcops.engines.docker import BuildError, Daemon, document
+from dcops.engines.docker_caddy import caddy_binary, caddy_version
+from dcops.engines.docker_images import Recipe, dependencies_recipe, proxy_recipe, release_recipe
+from dcops.engines.docker_objects import Names, helper_config
+from dcops.errors import OperationFailed, PreconditionMissing
+from dcops.files import write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ASK_PLATFORM = """
+import json, platform
+print(json.dumps({
+    "python": ".".join(platform.python_version_tuple()[:2]),
+    "machine": platform.machine(),
+    "libc": "gnu" if platform.libc_ver()[0] == "glibc" else "musl",
+}))
+"""
+
+
+class DockerBuilds:
+    """The building half of the Docker engine.
+
+    Args:
+        names: What the environment's objects are called.
+        daemon: The daemon that builds and keeps the images.
+    """
+
+    def __init__(self, names: Names, daemon: Daemon) -> None:
+        self._names = names
+        self._daemon = daemon
+
+    def platform(self) -> Platform:
+        """What the base image runs; asked of it once, then remembered by the image's id."""
+        base = self._base()["Id"]
+        cached = _cache() / f"{base.replace(':', '-')}.json"
+        try:
+            answer = json.loads(cached.read_text())
+        except (OSError, ValueError):
+            answer = self._ask_base()
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            write_file(cached, json.dumps(answer).encode())
+        return Platform(**answer, system="linux", base=base)
+
+    def _ask_base(self) -> Any:
+        names = self._names
+        command = ["python3", "-I", "-c", _ASK_PLATFORM]
+        config = helper_config(names, names.environment.base_image, command, [])
+        return document(self._daemon.run(f"{names.prefix}-platform-{os.getpid()}", config))
+
+    def has_build(self, build: str) -> bool:
+        return self._daemon.image(self._names.build(build)) is not None
+
+    def builds(self) -> list[str]:
+        """Ids of the builds of this project that are there."""
+        images = self._daemon.images({**self._names.project_labels, "dcops.build": ""})
+        return sorted({each["Labels"]["dcops.build"] for each in images if each.get("RepoTags")})
+
+    def remove_build(self, build: str) -> None:
+        """Remove its image, and the dependencies that no other build stands on."""
+        self._daemon.remove_image(self._names.build(build))
+        labels = {**self._names.project_labels, "dcops.dependencies": ""}
+        images = self._daemon.images(labels)
+        used = {each["Labels"]["dcops.dependencies"] for each in images if "dcops.build" in each["Labels"]}
+        for image in images:
+            if image["Labels"]["dcops.dependencies"] not in used:
+                self._daemon.remove_image(image["Id"])
+
+    def build(self, context: BuildContext, say: Say) -> None:
+        """Make the release an image.
+
+        Raises:
+            OperationFailed: With cause ``build`` and the builder's last lines.
+            PreconditionMissing: The base image, or what an own Dockerfile needs, is not there.
+        """
+        if self.has_build(context.build):
+            return
+        labels = {
+            **self._names.project_labels,
+            "dcops.build": context.build,
+            "dcops.release": context.release,
+        }
+        tag = self._names.build(context.build)
+        if context.dockerfile is not None:
+            say("building by the implementation's own Dockerfile")
+            _build_by_command(context.tree, context.dockerfile, tag, labels)
+            return
+        dependencies = self._dependencies(context, say)
+        say("compiling the implementation in its image")
+        try:
+            self._make(release_recipe(dependencies, context, labels), tag)
+        except BuildError as refused:
+            self._daemon.prune_images(labels)
+            raise build_failed(refused.lines) from refused
+
+    def _dependencies(self, context: BuildContext, say: Say) -> str:
+        names = self._names
+        recipe = dependencies_recipe(
+            names.environment.base_image, self._base()["Id"], context, names.project_labels
+        )
+        tag = names.image(f"dependencies-{recipe.key}")
+        if self._daemon.image(tag) is None:
+            say("packing the dependencies into an image")
+            self._make_or_fail(recipe, tag)
+        return tag
+
+    def _proxy_image(self) -> str:
+        """The proxy's image, made when it is not there; all projects of a daemon share it."""
+        base = self._base()
+        with tempfile.TemporaryDirectory(prefix="dcops-") as scratch:
+            recipe = proxy_recipe(self._names.environment.base_image, base["Id"], caddy_version())
+            tag = f"dcops-proxy:{recipe.key}"
+            if self._daemon.image(tag) is None:
+                machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
+                    base["Architecture"], base["Architecture"]
+                )
+                self._make_or_fail(recipe.adding("caddy", caddy_binary(machine, Path(scratch))), tag)
+        return tag
+
+    def _make_or_fail(self, recipe: Recipe, tag: str) -> None:
+        try:
+            self._make(recipe, tag)
+        except BuildError as refused:
+            raise build_failed(refused.lines) from refused
+
+    def _make(self, recipe: Recipe, tag: str) -> None:
+        with recipe.context() as stream:
+            self._daemon.build(stream, tag)
+
+    def _base(self) -> dict[str, Any]:
+        name = self._names.environment.base_image
+        found = self._daemon.image(name)
+        if found is None:
+            raise base_missing(name)
+        return found
+
+
+def base_missing(name: str) -> PreconditionMissing:
+    return PreconditionMissing(
+        "DC-BASE-IMAGE-MISSING",
+        f"The base image {name} is not on this Docker engine.",
+        why="dcops pulls nothing by itself",
+        do="make docker (builds dcops-base:bookworm), or docker pull an image with Python and name it as "
+        "base_image in environment.yaml.",
+    )
+
+
+def build_failed(lines: list[str]) -> OperationFailed:
+    return OperationFailed(
+        "DC-BUILD-FAILED",
+        "The implementation could not be built.",
+        cause="build",
+        why="\n".join(lines[-20:]),
+        do="Correct what the last lines name, then deploy again.",
+    )
+
+
+def _build_by_command(tree: Path, dockerfile: Path, tag: str, labels: Mapping[str, str]) -> None:
+    """Own Dockerfiles may use what only BuildKit knows, and BuildKit is driven by the docker command.
+
+    ``DOCKER_CONTEXT`` keeps the command at the daemon that the API uses.
+    """
+    command = ["docker", "build", "--tag", tag, "--file", str(dockerfile)]
+    command += [f"--label={name}={value}" for name, value in labels.items()]
+    environ = {
+        "DOCKER_CONTEXT": "default",
+        **os.environ,
+        "DOCKER_BUILDKIT": "1",
+        "BUILDKIT_PROGRESS": "plain",
+    }
+    try:
+        done = subprocess.run([*command, str(tree)], env=environ, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise _buildkit_missing("there is no docker command") from error
+    said = f"{done.stdout}\n{done.stderr}"
+    if "buildx component is missing" in said:
+        raise _buildkit_missing("the docker command has no buildx component")
+    if done.returncode != 0:
+        raise build_failed([line for line in said.splitlines() if line.strip()])
+
+
+def _buildkit_missing(why: str) -> PreconditionMissing:
+    return PreconditionMissing(
+        "DC-BUILDKIT-MISSING",
+        "The implementation's own Dockerfile cannot be built here.",
+        why=why,
+        do="Install the docker command with its buildx plugin (docker-buildx), or remove the Dockerfile: "
+        "dcops has a built-in one.",
+    )
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home, "dcops", "platforms")

@@ -1,0 +1,308 @@
+"""The Docker engine: instances and proxy as containers, truth in volumes, nothing bound to this machine.
+
+The control store is reached by one command in the proxy's container, or in a helper container while the
+proxy is down. Each instance has an internal network of its own, on which the proxy answers as ``gateway``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcops.core.protocols import Finding, InstanceSpec, InstanceState, ProxyLayout, ProxyState
+from dcops.engines import control
+from dcops.engines.docker import Absent, Daemon, document
+from dcops.engines.docker_builds import DockerBuilds
+from dcops.engines.docker_checks import check_version, findings
+from dcops.engines.docker_objects import (
+    DATA_VOLUMES,
+    LAYOUT,
+    VOLUMES,
+    Config,
+    Names,
+    helper_config,
+    instance_config,
+    instance_network,
+    proxy_config,
+    proxy_labels,
+    store_mounts,
+    volume_mounts,
+)
+from dcops.engines.store import Operations, Store
+from dcops.errors import DcopsError, NotFound, PreconditionMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from dcops.core.environment import Environment, Project
+
+_CONTROL = ["python3", "-I", "-S", "-c", Path(control.__file__).read_text()]
+_STORE_ROOTS = {"": "/control", control.INSTANCES: "/instances"}
+_SECRET_ROOTS = {"": "/secrets"}
+
+
+class DockerEngine(DockerBuilds):
+    """One environment on one Docker daemon.
+
+    Args:
+        project: Whose objects they are.
+        environment: Which of its environments.
+        daemon: The daemon; found as the ``docker`` command finds it when absent.
+    """
+
+    name = "docker"
+
+    def __init__(self, project: Project, environment: Environment, daemon: Daemon | None = None) -> None:
+        super().__init__(Names(project, environment), daemon or Daemon())
+        self._helpers = count()
+
+    def findings(self) -> list[Finding]:
+        return findings(self._daemon, self._names.environment.base_image)
+
+    def check(self) -> None:
+        check_version(self._daemon.version()["Version"])
+        self._base()
+
+    def prepare(self) -> None:
+        """Volumes with their owners; the control volume is made last and stands for all of them."""
+        names = self._names
+        if self._daemon.volume(names.volume("control")) is not None:
+            return
+        image = self._proxy_image()
+        for kind in VOLUMES[:-1]:
+            self._daemon.create_volume(names.volume(kind), names.labels)
+        # An empty volume takes the owner of the image's directory when it is first mounted.
+        self._helper(image, ["true"], volume_mounts(names, VOLUMES[:-1]))
+        self._daemon.create_volume(names.volume("control"), names.labels)
+
+    def store(self) -> Store:
+        return Store(self._operate)
+
+    def _operate(self, operations: Operations) -> list[Any]:
+        """One round trip: in the proxy's container, or beside its volumes while it is down."""
+        request = _request(_STORE_ROOTS, operations)
+        proxy = self._daemon.container(self._names.proxy)
+        if proxy is not None and proxy["State"]["Status"] == "running":
+            # It may go in this moment; the operations have then not begun.
+            with contextlib.suppress(Absent):
+                return _results(self._daemon.execute(self._names.proxy, _CONTROL, request))
+        if self._daemon.volume(self._names.volume("control")) is None:
+            if all(each["op"] in ("read", "list") for each in operations):
+                return [None if each["op"] == "read" else [] for each in operations]
+            self.prepare()
+        image = self._proxy_image() if proxy is None else proxy["Image"]
+        return _results(self._helper(image, _CONTROL, store_mounts(self._names), request))
+
+    def write_secret(self, name: str, value: bytes | None) -> None:
+        """Put a secret into the proxy's secret volume; it travels on a stdin only."""
+        self.prepare()
+        store = Store(self._operate_secrets)
+        store.write({name: value})
+
+    def _operate_secrets(self, operations: Operations) -> list[Any]:
+        mounts = volume_mounts(self._names, ["secrets"])
+        request = _request(_SECRET_ROOTS, operations)
+        return _results(self._helper(self._proxy_image(), _CONTROL, mounts, request))
+
+    def _helper(self, image: str, command: list[str], mounts: list[Config], request: bytes = b"") -> Any:
+        name = f"{self._names.prefix}-helper-{os.getpid()}-{next(self._helpers)}"
+        return self._daemon.run(name, helper_config(self._names, image, command, mounts), request)
+
+    def layout(self, port: int) -> ProxyLayout:  # noqa: ARG002 - inside its container the port is always the same
+        return LAYOUT
+
+    def proxy(self) -> ProxyState:
+        found = self._daemon.container(self._names.proxy)
+        if found is None:
+            return ProxyState(running=False)
+        labels = found["Config"]["Labels"]
+        return ProxyState(
+            running=found["State"]["Status"] == "running",
+            configuration=labels["dcops.configuration"],
+            port=int(labels["dcops.port"]),
+            version=labels["dcops.caddy"],
+        )
+
+    def start_proxy(self, configuration: bytes, *, bind: str, port: int) -> None:
+        """Run the proxy with exactly this configuration; replacing another one cuts its streams."""
+        names, daemon = self._names, self._daemon
+        self.prepare()
+        wanted = proxy_labels(configuration, bind=bind, port=port)
+        found = daemon.container(names.proxy)
+        if found is not None and wanted.items() <= found["Config"]["Labels"].items():
+            with self._port_errors(port):
+                daemon.start(names.proxy)
+            return
+        if daemon.network(names.network) is None:
+            daemon.create_network(names.network, {"labels": names.labels})
+        fresh = f"{names.proxy}-new"
+        daemon.remove(fresh)
+        config = proxy_config(names, self._proxy_image(), configuration, bind=bind, port=port)
+        daemon.create(fresh, config)
+        for network in daemon.networks({**names.labels, "dcops.instance": ""}):
+            daemon.connect(fresh, network["Name"], "gateway")
+        self._replace_proxy(fresh, port)
+
+    def _replace_proxy(self, fresh: str, port: int) -> None:
+        self._daemon.stop(self._names.proxy)
+        try:
+            with self._port_errors(port):
+                self._daemon.start(fresh)
+        except DcopsError:
+            self._daemon.remove(fresh)
+            with contextlib.suppress(Absent):
+                self._daemon.start(self._names.proxy)
+            raise
+        self._daemon.remove(self._names.proxy)
+        self._daemon.rename(fresh, self._names.proxy)
+
+    @contextlib.contextmanager
+    def _port_errors(self, port: int) -> Iterator[None]:
+        """Docker says that a port is taken only when the container starts, and never by whom."""
+        try:
+            yield
+        except DcopsError as error:
+            if "already allocated" not in error.why and "already in use" not in error.why:
+                raise
+            raise port_taken(port, self._daemon.published(port), error.why) from error
+
+    def address(self, instance: str) -> str:
+        return LAYOUT.instance_dial.replace("{id}", instance)
+
+    def start(self, spec: InstanceSpec) -> None:
+        names, daemon = self._names, self._daemon
+        container = names.instance(spec.id)
+        if daemon.network(container) is None:
+            daemon.create_network(container, instance_network(names, spec.id))
+        self._connect_proxy(container)
+        if daemon.container(container) is None:
+            self.store().write({f"instances/{spec.id}/{name}": data for name, data in spec.control.items()})
+            daemon.create(container, instance_config(names, spec, names.build(spec.build)))
+        daemon.start(container)
+
+    def _connect_proxy(self, network: str) -> None:
+        proxy = self._daemon.container(self._names.proxy)
+        if proxy is not None and network not in proxy["NetworkSettings"]["Networks"]:
+            self._daemon.connect(self._names.proxy, network, "gateway")
+
+    def stop(self, instance: str, *, remove: bool = True) -> None:
+        container = self._names.instance(instance)
+        self._daemon.stop(container)
+        if remove:
+            self._daemon.remove(container)
+            self._daemon.remove_network(container)
+            self.store().write({f"instances/{instance}": None})
+
+    def kill(self, instance: str) -> None:
+        """Kill all that runs in it, from inside: after a ``docker kill`` Docker would not restart it."""
+        with contextlib.suppress(Absent):
+            self._daemon.execute(self._names.instance(instance), ["sh", "-c", "kill -9 -1"])
+
+    def keep(self, instance: str, *, always: bool) -> None:
+        policy = "unless-stopped" if always else "on-failure"
+        self._daemon.restart_policy(self._names.instance(instance), policy)
+
+    def instances(self) -> list[InstanceState]:
+        found = self._daemon.containers({**self._names.labels, "dcops.instance": ""})
+        return sorted((_state(each) for each in found), key=lambda each: (each.started, each.id))
+
+    def logs(self, instance: str, *, lines: int, follow: bool = False) -> Iterator[str]:
+        container = self._names.instance(instance)
+        if self._daemon.container(container) is None:
+            raise NotFound(
+                "DC-INSTANCE-UNKNOWN",
+                f"There is no instance {instance} in {self._names.environment.name}.",
+                do=f"dcops status {self._names.environment.name} shows those that are there.",
+            )
+        return self._daemon.logs(container, lines=lines, follow=follow)
+
+    def halt(self) -> None:
+        instances = [self._names.instance(each.id) for each in self.instances()]
+        _at_once(self._daemon.stop, [self._names.proxy, *instances])
+
+    def revive(self, instances: Sequence[str]) -> None:
+        containers = [self._names.proxy, *map(self._names.instance, instances)]
+        _at_once(self._daemon.start, containers)
+
+    def remove(self, *, with_data: bool) -> None:
+        labels, daemon = self._names.labels, self._daemon
+        _at_once(daemon.remove, [each["Id"] for each in daemon.containers(labels)])
+        for network in daemon.networks(labels):
+            daemon.remove_network(network["Id"])
+        for kind in VOLUMES:
+            if with_data or kind not in DATA_VOLUMES:
+                daemon.remove_volume(self._names.volume(kind))
+
+
+def port_taken(port: int, owners: list[str], why: str) -> PreconditionMissing:
+    owner = f"container {owners[0]}" if owners else ""
+    return PreconditionMissing(
+        "DC-PORT-TAKEN",
+        f"Port {port} is taken" + (f" by {owner}." if owner else "."),
+        why=why,
+        do="Stop its owner, or set another port (or auto) in environment.yaml.",
+        port=port,
+        owner=owner,
+    )
+
+
+def _request(roots: dict[str, str], operations: Operations) -> bytes:
+    return json.dumps({"roots": roots, "operations": operations}).encode() + b"\n"
+
+
+def _results(answer: Any) -> list[Any]:
+    found = document(answer)
+    if "error" in found:
+        raise PreconditionMissing(
+            "DC-STORE-FAILED",
+            "The control store refused an operation.",
+            why=found["error"],
+            do="Look at the disk that Docker's volumes are on.",
+        )
+    results: list[Any] = found["results"]
+    return results
+
+
+def _state(container: dict[str, Any]) -> InstanceState:
+    labels, state = container["Config"]["Labels"], container["State"]
+    status = state["Status"]
+    ended = status in ("exited", "dead", "restarting")
+    return InstanceState(
+        id=labels["dcops.instance"],
+        role=labels["dcops.role"],
+        release=labels["dcops.release"],
+        build=labels["dcops.build"],
+        status=_STATUSES.get(status, "running"),
+        exit_code=state["ExitCode"] if ended else None,
+        restarts=container["RestartCount"],
+        started=_seconds(state["StartedAt"]),
+    )
+
+
+_STATUSES: dict[str, Any] = {
+    "created": "starting",
+    "restarting": "failed",
+    "exited": "exited",
+    "dead": "failed",
+    "removing": "exited",
+}
+
+
+def _seconds(moment: str) -> float:
+    """Docker writes nanoseconds, and year 1 for never."""
+    whole, _, fraction = moment.rstrip("Z").partition(".")
+    seconds = datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}+00:00").timestamp()
+    return max(0.0, seconds)
+
+
+def _at_once(action: Callable[[str], None], names: Iterable[str]) -> None:
+    """Do it to all side by side; the first failure is raised after all have ended."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for future in [pool.submit(action, name) for name in names]:
+            future.result()
