@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ToggleState:
+    """The toggle values in force and their generation, which only ever grows.
+
+    ``values`` are those of ``toggles.yaml`` when they were applied, without the schema's defaults.
+    """
+
+    generation: int = 0
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def next(self, values: Mapping[str, Any]) -> ToggleState:
+        return ToggleState(self.generation + 1, dict(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,9 @@ class Revision:
     def short(self) -> str:
         return self.release[:12]
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Revision:
         return cls(**{**document, "command": tuple(document["command"])})
@@ -51,19 +70,23 @@ class Deployment:
         revision: What was made to serve.
         instance: Which instance serves it.
         generation: Toggle generation it went into service with.
+        operation: Id of the plan that made it.
         undoes: Number of the deployment that this one, a rollback, took back.
         toggles_set: Values that this deployment itself changed: name to [before, after].
         backup: Backup that was made before the switch, if any.
+        state: Id of the session journal that the instance found; another one later means it was lost.
     """
 
     number: int
     revision: Revision
     instance: str
     generation: int
+    operation: str
     undoes: int | None = None
     restores: int | None = None
     toggles_set: dict[str, list[Any]] = field(default_factory=dict)
     backup: str = ""
+    state: str = ""
     at: float = 0.0
 
     def to_json(self) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from dcops.core.deployment import Deployment, Revision
+from dcops.core.deployment import Deployment, Revision, ToggleState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FORMAT = 1
 
@@ -31,6 +33,7 @@ class Plan:
         kind: Which verb asked for it.
         revision: What will serve.
         current: Deployment that serves now.
+        before: Toggles in force now.
         candidate: Id of the instance that will serve.
         twin: Id of the instance that verification runs against; empty without verification.
         based_on: Digest of what ran when the plan was made; another one makes it stale.
@@ -45,6 +48,7 @@ class Plan:
     engine: str
     revision: Revision
     current: Deployment | None
+    before: ToggleState
     candidate: str
     twin: str
     based_on: str
@@ -77,6 +81,7 @@ class Plan:
                 **fields,
                 "revision": Revision.from_json(fields["revision"]),
                 "current": Deployment.from_json(current) if current else None,
+                "before": ToggleState(**fields["before"]),
                 "steps": tuple(Step(**step) for step in fields["steps"]),
                 "suites": tuple(fields["suites"]),
                 "changes": tuple(fields["changes"]),

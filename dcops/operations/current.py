@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from dcops.core.deployment import Deployment, Entry
+from dcops.core.deployment import Deployment, Entry, ToggleState
 from dcops.core.plan import digest
 from dcops.core.protocols import InstanceState, ProxyState, Role
-from dcops.operations.world import Place
 from dcops.records import history, instances, journal, toggles
-from dcops.records.instances import InstanceRecord
-from dcops.records.journal import Unfinished
-from dcops.records.toggles import ToggleState
+
+if TYPE_CHECKING:
+    from dcops.operations.world import Place
+    from dcops.records.instances import InstanceRecord
+    from dcops.records.journal import Unfinished
 
 POINTER = "current"
 MODEL_POINTER = "model"
@@ -80,7 +82,9 @@ def observe(place: Place) -> Current:
         model=by_address.get(_text(contents[MODEL_POINTER]), ""),
         instances={state.id: state for state in place.engine.instances()},
         records=records,
-        roles={name: json.loads(text)["role"] for name, path in role_files.items() if (text := contents[path])},
+        roles={
+            name: json.loads(text)["role"] for name, path in role_files.items() if (text := contents[path])
+        },
         entries=history.parse(contents[history.PATH]),
         toggles=toggles.parse(contents[toggles.PATH]),
         unfinished=journal.parse(contents[journal.PATH]),

@@ -6,22 +6,27 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dcops.core import toggles as core_toggles
-from dcops.core.deployment import Revision
 from dcops.core.protocols import InstanceSpec, Limits, Role
 from dcops.errors import DcopsError, OperationFailed
-from dcops.operations.world import Place
 from dcops.records.instances import InstanceRecord
-from dcops.records.toggles import ToggleState, control_document
+from dcops.records.toggles import control_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dcops.core.deployment import Revision, ToggleState
+    from dcops.operations.world import Place
 
 POLL_SECONDS = 0.025
 LOG_LINES = 30
 
 
-def start(place: Place, instance: str, role: Role, revision: Revision, toggles: ToggleState) -> InstanceRecord:
+def start(
+    place: Place, instance: str, role: Role, revision: Revision, toggles: ToggleState
+) -> InstanceRecord:
     """Hand a new instance to the engine, with tokens of its own; ``await_ready`` waits for it."""
     scripted = role == "twin" or place.environment.model == "scripted"
     record = InstanceRecord(
@@ -53,7 +58,7 @@ def start(place: Place, instance: str, role: Role, revision: Revision, toggles: 
                 "access.json": access_document(place, revision),
                 "role.json": role_document(role),
             },
-            shared_state=role != "twin" and role != "model",
+            shared_state=role not in {"twin", "model"},
             limits=Limits(**configuration["limits"]),
             stop_seconds=stop_seconds,
         )

@@ -6,19 +6,23 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dcops.client import Client
 from dcops.core.environment import Environment, Project
 from dcops.core.events import Emit, OperationEvent
 from dcops.core.protocols import ControlStore, Engine
-from dcops.environments import Environments
 from dcops.errors import PreconditionMissing
 from dcops.records.history import History
-from dcops.records.instances import InstanceRecord
 from dcops.records.journal import Journal
 from dcops.records.local import EngineChoice, LocalState
 from dcops.records.lock import EnvironmentLock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dcops.environments import Environments
+    from dcops.records.instances import InstanceRecord
 
 EngineFactory = Callable[[str, Project, Environment], Engine]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from dcops.core.deployment import FORMAT, Deployment, Entry, deployments
-from dcops.core.protocols import ControlStore
 from dcops.errors import PreconditionMissing
 from dcops.records.lines import parse_lines
+
+if TYPE_CHECKING:
+    from dcops.core.protocols import ControlStore
 
 PATH = "records/history.jsonl"
 
@@ -46,5 +49,3 @@ def serving(entries: list[Entry], instance: str) -> Deployment | None:
     """The newest deployment whose instance is the one that the pointer names."""
     made = [each for each in deployments(entries) if each.instance == instance]
     return made[-1] if made else None
-
-

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dcops.core.deployment import FORMAT, Revision
-from dcops.core.protocols import ControlStore
+
+if TYPE_CHECKING:
+    from dcops.core.protocols import ControlStore
 
 DIRECTORY = "records/instances"
 

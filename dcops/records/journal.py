@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core.plan import FORMAT, Plan
-from dcops.core.protocols import ControlStore
 from dcops.errors import PreconditionMissing
 from dcops.records.lines import parse_lines
 from dcops.records.lock import actor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dcops.core.protocols import ControlStore
 
 PATH = "records/operation.jsonl"
 
@@ -88,7 +91,8 @@ def parse(content: bytes | None) -> Unfinished | None:
             why=f"this version reads format {FORMAT}",
             do="upgrade dcops on this machine, then dcops resume or dcops abort",
         )
-    done, started, undone, values = list(begin["done"]), "", [], {}
+    done, started, undone = list(begin["done"]), "", []
+    values: dict[str, Any] = {}
     for line in rest:
         if line["event"] == "step":
             done += [line["done"]] if line["done"] else []

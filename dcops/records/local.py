@@ -6,13 +6,15 @@ Everything else lives with the engine. ``.dcops/<environment>/engine.json`` and 
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dcops.errors import PreconditionMissing
+from dcops.files import write_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT = 1
 
@@ -58,6 +60,7 @@ class LocalState:
         return EngineChoice(**document)
 
     def decide(self, choice: EngineChoice) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
         write_file(self._choice, json.dumps({"format": FORMAT, **asdict(choice)}).encode(), mode=0o600)
 
     def forget(self) -> None:
@@ -68,26 +71,6 @@ class LocalState:
     def token(self) -> str:
         """The bearer token of this environment; made at first need, readable by its owner only."""
         if not self.token_file.exists():
+            self.directory.mkdir(parents=True, exist_ok=True)
             write_file(self.token_file, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
         return self.token_file.read_text().strip()
-
-
-def write_file(path: Path, content: bytes, *, mode: int) -> None:
-    """Write a file atomically and synced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

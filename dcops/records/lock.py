@@ -8,11 +8,13 @@ import json
 import os
 import socket
 import time
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dcops.errors import PreconditionMissing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
 
 
 def actor() -> str:

@@ -1,0 +1,72 @@
+"""Make and look at backups."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from dcops.backups.store import BackupRepository
+from dcops.core.deployment import Entry
+from dcops.errors import NotFound
+from dcops.operations.current import observe
+from dcops.operations.steps.backup import take
+from dcops.records.lock import actor
+
+if TYPE_CHECKING:
+    from dcops.core.backup import Backup
+    from dcops.operations.world import World
+
+
+def create_backup(world: World, environment: str, *, reason: str = "") -> Backup:
+    """Snapshot what serves: implementation, environment, toggles, release record.
+
+    Raises:
+        NotFound: Nothing serves.
+    """
+    began = time.time()
+    place = world.open(environment)
+    with place.lock.acquire("backup", wait=10.0):
+        deployment = observe(place).deployment
+        if deployment is None:
+            raise NotFound(
+                "DC-NOTHING-SERVES", f"nothing serves in {environment}", do=f"dcops deploy {environment}"
+            )
+        backup = take(place, deployment, kind="manual", reason=reason)
+        entry = Entry(
+            kind="backup",
+            result="ok",
+            at=began,
+            seconds=round(time.time() - began, 3),
+            by=actor(),
+            reason=reason,
+            data={"backup": backup.id},
+        )
+        place.history.append(entry)
+        return backup
+
+
+def list_backups(world: World, environment: str | None = None) -> list[Backup]:
+    """Backups of one environment or of all, oldest first."""
+    names = [environment] if environment else world.environments.names()
+    repositories = {world.environments.load(name).backups for name in names}
+    found = [backup for path in sorted(repositories) for backup in BackupRepository(path).list()]
+    return sorted(
+        (backup for backup in found if environment in {None, backup.environment}), key=lambda each: each.id
+    )
+
+
+def show_backup(world: World, identity: str) -> Backup:
+    """One backup by id, unique prefix or ``latest``.
+
+    Raises:
+        NotFound: There is none.
+    """
+    names = world.environments.names()
+    repositories = sorted({world.environments.load(name).backups for name in names})
+    error: NotFound | None = None
+    for path in repositories:
+        try:
+            return BackupRepository(path).get(identity)
+        except NotFound as missing:
+            error = error or missing
+    raise error or NotFound("DC-BACKUP-UNKNOWN", f"there is no backup {identity}", do="dcops backup list")

@@ -1,0 +1,246 @@
+"""Deploy: plan, build, lock, start beside the old one, verify a twin, back up, switch, settle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dcops.core.deployment import Deployment
+from dcops.core.events import OperationEvent
+from dcops.core.plan import STEPS, Plan
+from dcops.errors import PreconditionMissing
+from dcops.operations.current import Current, observe
+from dcops.operations.engine_choice import choose
+from dcops.operations.execute import execute
+from dcops.operations.interrupts import interruptible
+from dcops.operations.planning import configuration, make_plan, set_values
+from dcops.operations.steps.build import build, model_revision, model_source, revision_of
+from dcops.operations.steps.run import Run
+from dcops.operations.sweep import sweep
+from dcops.projects import record_project
+from dcops.releases.context import load_release
+
+if TYPE_CHECKING:
+    from dcops.operations.world import Place, World
+
+Confirm = Callable[[Plan], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DeployRequest:
+    """What ``dcops deploy`` was asked.
+
+    Attributes:
+        engine: ``--engine``, None for what is recorded or the environment says.
+        sets: Toggle values as written on the command line.
+        plan: A saved plan, refused when what runs has moved since.
+        lock_wait: Seconds to wait for another operation.
+    """
+
+    environment: str
+    engine: str | None = None
+    sets: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    plan: Plan | None = None
+    lock_wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeployReport:
+    """How a deploy, rollback or restart ended."""
+
+    environment: str
+    result: Literal["deployed", "unchanged", "aborted"]
+    plan: Plan | None
+    deployment: Deployment | None
+    url: str
+    token_file: str
+    seconds: float
+    backup: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "environment": self.environment,
+            "result": self.result,
+            "plan": self.plan.to_json() if self.plan else None,
+            "deployment": self.deployment.to_json() if self.deployment else None,
+            "url": self.url,
+            "token_file": self.token_file,
+            "seconds": round(self.seconds, 3),
+            "backup": self.backup,
+        }
+
+
+def plan(world: World, request: DeployRequest) -> Plan:
+    """What ``deploy`` would do now; only reads.
+
+    Raises:
+        PreconditionMissing: Bad files, or an engine that cannot be used.
+        UsageError: A toggle value is wrong.
+    """
+    place = _place(world, request)
+    return _plan(place, request, _look(place))
+
+
+def deploy(world: World, request: DeployRequest, confirm: Confirm) -> DeployReport:
+    """Make the environment's implementation serve.
+
+    Args:
+        confirm: Called with the plan before anything is changed; raises to refuse.
+
+    Raises:
+        OperationFailed: It failed, and what served before serves.
+        PreconditionMissing: The lock is held, the plan is stale, the engine is down ...
+    """
+    place = _place(world, request)
+    planned = _fresh(request.plan, _look(place)) or _plan(place, request, _look(place))
+    return carry_out(
+        place,
+        planned,
+        confirm,
+        replan=lambda current: _fresh(request.plan, current) or _plan(place, request, current),
+        lock_wait=request.lock_wait,
+    )
+
+
+def carry_out(
+    place: Place,
+    planned: Plan,
+    confirm: Confirm,
+    *,
+    replan: Callable[[Current], Plan],
+    source: Path | None = None,
+    lock_wait: float = 0.0,
+) -> DeployReport:
+    """Build outside the lock; inside it look again, and run the plan that then holds.
+
+    Args:
+        replan: Makes the plan anew from what runs once the lock is held.
+        source: Directory to build from, where it is not the plan's own.
+    """
+    began = time.time()
+    if planned.does_nothing:
+        return report(place, "unchanged", planned, planned.current, began)
+    confirm(planned)
+    with interruptible() as signals:
+        place.local.directory.mkdir(parents=True, exist_ok=True)
+        record_project(place.world.project)
+        place.engine.check()
+        done = _build(place, planned, source)
+        with place.lock.acquire(planned.kind, wait=lock_wait) as lock:
+            place.local.decide(place.choice)
+            place.engine.prepare()
+            current = observe(place)
+            refuse_unfinished(current, place.name)
+            if current.digest != planned.based_on:
+                planned = replan(current)
+                confirm(planned)
+                done += _build(place, planned, source)
+            sweep(place, current, keep={planned.candidate})
+            run = Run(place, planned, current, began, _model_values(place, planned))
+            place.journal.begin(planned, done)
+            execute(run, lock, signals, done=done)
+    deployment = Deployment.from_json(run.values["deployment"])
+    return report(place, "deployed", planned, deployment, began, backup=run.values.get("backup", ""))
+
+
+def refuse_unfinished(current: Current, name: str) -> None:
+    """Nothing new starts while something is half done."""
+    left = current.unfinished
+    if left is not None:
+        raise PreconditionMissing(
+            "DC-UNFINISHED",
+            f"a {left.plan.kind} of {name} by {left.by} was interrupted at step '{left.started}'",
+            why="what served before serves until it is finished or taken back",
+            do=f"dcops resume {name}, or dcops abort {name}",
+        )
+
+
+def report(
+    place: Place,
+    result: Literal["deployed", "unchanged", "aborted"],
+    planned: Plan | None,
+    deployment: Deployment | None,
+    began: float,
+    backup: str = "",
+) -> DeployReport:
+    return DeployReport(
+        environment=place.name,
+        result=result,
+        plan=planned,
+        deployment=deployment,
+        url=place.url,
+        token_file=str(place.local.token_file),
+        seconds=time.time() - began,
+        backup=backup,
+    )
+
+
+def _place(world: World, request: DeployRequest) -> Place:
+    environment = world.environments.load(request.environment)
+    return world.place(environment, choose(world, environment, request.engine))
+
+
+def _look(place: Place) -> Current:
+    """What runs; nothing does before the first deploy, and then there is no store to ask."""
+    if place.local.choice() is None and not place.engine.proxy().running:
+        return Current()
+    return observe(place)
+
+
+def _plan(place: Place, request: DeployRequest, current: Current) -> Plan:
+    release = load_release(place.environment.implementation)
+    place.world.environments.check_toggles(place.name, release.schema)
+    values = set_values(place.environment.toggles, request.sets, release.schema)
+    revision = replace(revision_of(place, release, configuration(place.environment)), toggles=values)
+    return make_plan(
+        place,
+        current,
+        revision,
+        kind="deploy",
+        source=str(place.environment.implementation),
+        reason=request.reason,
+        suites=place.environment.suites,
+    )
+
+
+def _fresh(saved: Plan | None, current: Current) -> Plan | None:
+    """The saved plan, when it still holds.
+
+    Raises:
+        PreconditionMissing: What runs has moved since it was made.
+    """
+    if saved is not None and saved.based_on != current.digest:
+        raise PreconditionMissing(
+            "DC-PLAN-STALE",
+            f"the plan for {saved.environment} is stale",
+            why="what runs has changed since it was made",
+            do=f"dcops plan {saved.environment} -o FILE",
+        )
+    return saved
+
+
+def _build(place: Place, planned: Plan, source: Path | None) -> list[str]:
+    """Run the plan's first step; it needs no lock and is not undone: builds are kept by content."""
+    if not planned.has("build"):
+        return []
+    step, began = STEPS["build"], time.monotonic()
+    emit = place.world.emit
+    emit(OperationEvent(step.id, "started", step.title))
+    try:
+        if not place.engine.has_build(planned.revision.build):
+            build(place, source or Path(planned.source), expect=planned.revision.release)
+        if planned.has("model"):
+            build(place, model_source())
+    except BaseException as error:
+        emit(OperationEvent(step.id, "failed", str(error), seconds=time.monotonic() - began))
+        raise
+    emit(OperationEvent(step.id, "ok", step.title, seconds=time.monotonic() - began))
+    return ["build"]
+
+
+def _model_values(place: Place, planned: Plan) -> dict[str, Any]:
+    return {"model": model_revision(place).to_json()} if planned.has("model") else {}

@@ -1,0 +1,57 @@
+"""Which engine an environment runs on: decided at its first deploy, said, and kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dcops.engines.ports import free_port
+from dcops.errors import PreconditionMissing
+from dcops.records.local import EngineChoice
+
+if TYPE_CHECKING:
+    from dcops.core.environment import Environment
+    from dcops.operations.world import World
+
+
+def choose(world: World, environment: Environment, asked: str | None) -> EngineChoice:
+    """The recorded engine, or a new decision; nothing is written.
+
+    Args:
+        asked: ``--engine``.
+
+    Raises:
+        PreconditionMissing: Another engine is asked for than the one that serves, or tools of a real
+            model would run on the host as the user without the environment saying so.
+    """
+    recorded = world.local(environment.name).choice()
+    if recorded is not None and asked in {None, recorded.engine}:
+        return _with_port(environment, recorded)
+    if recorded is not None:
+        raise PreconditionMissing(
+            "DC-ENGINE-DECIDED",
+            f"{environment.name} runs on {recorded.engine}, not on {asked}",
+            why="an environment lives on one engine at a time",
+            do=f"dcops down {environment.name}, then dcops deploy {environment.name} --engine {asked}",
+        )
+    engine, why = _decide(world, environment, asked)
+    if engine == "process" and environment.model == "api" and environment.isolation != "none":
+        raise PreconditionMissing(
+            "DC-ISOLATION",
+            f"{environment.name} would let the model's tools run on this machine as you",
+            why="model: api on the process engine has no isolation",
+            do="use Docker (dcops deploy --engine docker), or write `isolation: none` into environment.yaml",
+        )
+    return EngineChoice(engine=engine, port=environment.port or free_port(environment.bind), why=why)
+
+
+def _with_port(environment: Environment, recorded: EngineChoice) -> EngineChoice:
+    return EngineChoice(recorded.engine, environment.port or recorded.port, recorded.why)
+
+
+def _decide(world: World, environment: Environment, asked: str | None) -> tuple[str, str]:
+    if asked is not None:
+        return asked, "asked for with --engine"
+    if environment.engine != "auto":
+        return environment.engine, "environment.yaml says so"
+    missing = world.probe(world.project, environment)
+    return ("process", missing) if missing else ("docker", "a Docker daemon answers")

@@ -1,0 +1,153 @@
+"""Run a plan step by step, journaled; take it back when a step fails."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dcops.core.events import OperationEvent
+from dcops.errors import DcopsError, Interrupted, NotRestored, OperationFailed
+from dcops.operations.steps import backup, record, start, switch, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from dcops.core.plan import Step
+    from dcops.operations.interrupts import Signals
+    from dcops.operations.steps.run import Run
+    from dcops.records.lock import EnvironmentLock
+
+COMMIT = "record"
+
+
+def _nothing(_run: Run) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class StepCode:
+    """What a step does and how it is undone; both may run twice, after a crash between two lines."""
+
+    do: Callable[[Run], None]
+    undo: Callable[[Run], None] = _nothing
+
+
+CODE: dict[str, StepCode] = {
+    "proxy": StepCode(start.start_proxy),
+    "model": StepCode(start.start_model),
+    "start": StepCode(start.start_instances, start.undo_instances),
+    "verify": StepCode(verify.do, verify.undo),
+    "backup": StepCode(backup.do),
+    "toggles": StepCode(record.write_generation, record.undo_generation),
+    "switch": StepCode(switch.do, switch.undo),
+    "smoke": StepCode(switch.smoke),
+    "record": StepCode(record.do),
+    "settle": StepCode(switch.settle),
+}
+
+
+def execute(run: Run, lock: EnvironmentLock, signals: Signals, *, done: Sequence[str] = ()) -> None:
+    """Run the plan's steps that are not done; the journal must have been begun.
+
+    Raises:
+        OperationFailed: A step failed; everything was taken back and what served before serves.
+        NotRestored: A step failed, and so did taking it back.
+        Interrupted: By a signal; everything was taken back.
+    """
+    finished, last = list(done), ""
+    step = None
+    try:
+        for step in _remaining(run, done):
+            if step.id == COMMIT:
+                # From here on the new state is the truth: a late Ctrl-C would only tear its record.
+                signals.held = True
+            run.place.journal.advance(done=last, start=step.id, values=run.values)
+            lock.step(step.id)
+            _timed(run, step)
+            finished.append(step.id)
+            last = step.id
+        run.place.journal.end()
+    except BaseException as error:
+        signals.held = True
+        if COMMIT in finished:
+            run.say(step.id if step else "", f"not finished: {error}; the deployment stands")
+            run.place.journal.end()
+            return
+        undo(run, [*finished, step.id] if step and step.id not in finished else finished, error)
+        raise _outcome(run, step, error) from error
+
+
+def undo(run: Run, steps: Iterable[str], error: BaseException | None = None) -> None:
+    """Take steps back, the last one first.
+
+    Raises:
+        NotRestored: It did not work; the journal stays, so that ``abort`` can try again.
+    """
+    journal = run.place.journal
+    for name in reversed(list(steps)):
+        code = CODE.get(name)
+        if code is None or code.undo is _nothing:
+            continue
+        try:
+            journal.undoing(name)
+            code.undo(run)
+            run.place.world.emit(OperationEvent(name, "undone", _undo_title(run, name)))
+            journal.undoing(undone=name)
+        except Exception as second:
+            why = f"{second}" if error is None else f"{error}; then, undoing '{name}': {second}"
+            raise NotRestored(
+                "DC-NOT-RESTORED",
+                f"the earlier state of {run.place.name} could not be put back",
+                why=why,
+                do=f"dcops abort {run.place.name}",
+            ) from second
+    result = "interrupted" if isinstance(error, Interrupted) else "failed" if error else "aborted"
+    run.place.history.append(record.entry(run, result, error=str(error) if error else ""))
+    journal.end()
+
+
+def _remaining(run: Run, done: Sequence[str]) -> list[Step]:
+    return [step for step in run.plan.steps if step.id not in done]
+
+
+def _timed(run: Run, step: Step) -> None:
+    emit = run.place.world.emit
+    emit(OperationEvent(step.id, "started", step.title))
+    began = time.monotonic()
+    try:
+        CODE[step.id].do(run)
+    except BaseException as error:
+        emit(OperationEvent(step.id, "failed", str(error), seconds=time.monotonic() - began))
+        raise
+    emit(OperationEvent(step.id, "ok", step.title, seconds=time.monotonic() - began))
+
+
+def _undo_title(run: Run, name: str) -> str:
+    return next((step.undo for step in run.plan.steps if step.id == name), "")
+
+
+def _outcome(run: Run, step: Step | None, error: BaseException) -> BaseException:
+    """The error that the user sees: what failed, and that what served before still does."""
+    current = run.current.deployment
+    serves = f"{current.revision.short} still serves" if current else "nothing was served before"
+    if isinstance(error, Interrupted):
+        at = f" at step '{step.id}'" if step else ""
+        number = error.exit_code - 128
+        return Interrupted(f"interrupted{at}; taken back, {serves}", signal_number=number)
+    if isinstance(error, OperationFailed):
+        error.why = f"{error.why}; {serves}" if error.why else serves
+        return error
+    cause = step.id if step else "start"
+    if isinstance(error, DcopsError):
+        detail = {key: value for key, value in error.detail.items() if key != "cause"}
+        return OperationFailed(
+            error.code, error.what, cause=cause, why=f"{error.why}; {serves}", do=error.do, **detail
+        )
+    return OperationFailed(
+        "DC-STEP-FAILED",
+        f"step '{cause}' failed: {error}",
+        cause=cause,
+        why=serves,
+        do=f"dcops logs {run.place.name}",
+    )

@@ -1,0 +1,102 @@
+"""Stop, start, restart and take down what is deployed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from dcops.core.deployment import Entry
+from dcops.errors import NotFound
+from dcops.operations.current import Current, observe
+from dcops.operations.deploy import Confirm, DeployReport, carry_out
+from dcops.operations.instances import await_ready
+from dcops.operations.planning import make_plan
+from dcops.records.lock import actor
+
+if TYPE_CHECKING:
+    from dcops.core.plan import Plan
+    from dcops.operations.world import Place, World
+
+LOCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleReport:
+    """How a stop, start or down ended."""
+
+    environment: str
+    result: Literal["stopped", "started", "down"]
+    url: str
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def stop(world: World, environment: str, *, reason: str = "") -> LifecycleReport:
+    """End proxy and instances; sessions, records and the pointer stay, and ``start`` brings all back."""
+    began, place = time.time(), world.open(environment)
+    with place.lock.acquire("stop", wait=LOCK_SECONDS):
+        _append(place, "stop", began, reason)
+        place.engine.halt()
+    return LifecycleReport(environment, "stopped", place.url, time.time() - began)
+
+
+def start(world: World, environment: str, *, reason: str = "") -> LifecycleReport:
+    """Bring back the proxy and what the pointer names.
+
+    Raises:
+        NotFound: Nothing was serving.
+    """
+    began, place = time.time(), world.open(environment)
+    with place.lock.acquire("start", wait=LOCK_SECONDS):
+        place.engine.check()
+        current = observe(place)
+        if current.record is None:
+            raise NotFound(
+                "DC-NOTHING-SERVES", f"nothing serves in {environment}", do=f"dcops deploy {environment}"
+            )
+        place.engine.revive([name for name in (current.model, current.serving) if name])
+        await_ready(place, current.record, timeout=place.environment.ready_timeout)
+        _append(place, "start", began, reason)
+    return LifecycleReport(environment, "started", place.url, time.time() - began)
+
+
+def restart(world: World, environment: str, confirm: Confirm, *, reason: str = "") -> DeployReport:
+    """Replace the serving instance by a new one of the same build, with nothing dropped."""
+    place = world.open(environment)
+
+    def planned(current: Current) -> Plan:
+        if current.deployment is None:
+            raise NotFound(
+                "DC-NOTHING-SERVES", f"nothing serves in {environment}", do=f"dcops deploy {environment}"
+            )
+        return make_plan(place, current, current.deployment.revision, kind="restart", reason=reason)
+
+    return carry_out(place, planned(observe(place)), confirm, replan=planned)
+
+
+def down(world: World, environment: str, *, with_data: bool = False) -> LifecycleReport:
+    """Remove proxy, instances, secrets and records of the environment; sessions stay unless asked.
+
+    The next deploy decides the engine and the port anew.
+    """
+    began, place = time.time(), world.open(environment)
+    with place.lock.acquire("down", wait=LOCK_SECONDS):
+        place.engine.remove(with_data=with_data)
+        place.local.forget()
+    return LifecycleReport(environment, "down", place.url, time.time() - began)
+
+
+def _append(place: Place, kind: Literal["stop", "start"], began: float, reason: str) -> None:
+    place.history.append(
+        Entry(
+            kind=kind,
+            result="ok",
+            at=began,
+            seconds=round(time.time() - began, 3),
+            by=actor(),
+            reason=reason,
+        )
+    )

@@ -1,0 +1,192 @@
+"""Make the plan: read what is asked and what runs, decide the steps. Nothing is built, locked or written."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from dcops.core import toggles as core_toggles
+from dcops.core.plan import STEPS, Plan, Step
+from dcops.core.toggles import changes
+from dcops.operations.steps.build import model_revision
+from dcops.operations.steps.start import proxy_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dcops.core.deployment import Deployment, Revision
+    from dcops.core.environment import Environment
+    from dcops.operations.current import Current
+    from dcops.operations.world import Place
+
+Kind = Literal["deploy", "rollback", "restart"]
+
+
+def configuration(environment: Environment) -> dict[str, Any]:
+    """What an environment gives to its instances: a difference needs a new instance."""
+    return {
+        "model": environment.model,
+        "limits": asdict(environment.limits),
+        "variables": dict(environment.variables),
+        "hosts": list(environment.hosts),
+        "drain_timeout": environment.drain_timeout,
+    }
+
+
+def set_values(
+    values: Mapping[str, Any], sets: Mapping[str, str], schema: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Toggle values with those of the command line over them.
+
+    Raises:
+        UsageError: A toggle or value is wrong, alone or together with the others.
+    """
+    result = dict(values)
+    for name, text in sets.items():
+        result[name] = core_toggles.parse(name, text, schema)
+    if found := core_toggles.validate(result, schema):
+        raise core_toggles.invalid(found)
+    return result
+
+
+def make_plan(
+    place: Place,
+    current: Current,
+    revision: Revision,
+    *,
+    kind: Kind,
+    source: str = "",
+    reason: str = "",
+    undoes: int | None = None,
+    restores: Deployment | None = None,
+    suites: Sequence[str] = (),
+) -> Plan:
+    """The plan that makes ``revision`` serve.
+
+    Args:
+        source: What its build can be made from; empty when its build must be there.
+        undoes: Number of the deployment that a rollback takes back.
+        restores: Deployment that it returns to; one that served needs no new verification.
+        suites: What the twin is verified by; empty for no twin.
+    """
+    serving = current.deployment
+    same = (
+        serving is not None and _same_instance(serving.revision, revision) and current.runs(current.serving)
+    )
+    warm = _warm(current, revision) if kind == "rollback" else ""
+    # Both are empty when the very same instance goes on serving.
+    candidate = current.serving if same and kind != "restart" else warm or _name(revision)
+    fresh = candidate not in current.records
+    verified = restores is not None or kind == "restart"
+    twin = f"twin-{secrets.token_hex(3)}" if fresh and suites and not verified else ""
+    toggles_set = _toggles_set(current, revision) if kind == "deploy" else {}
+    steps = _steps(
+        place, current, revision, candidate=candidate, fresh=fresh, twin=twin, backup=not restores, kind=kind
+    )
+    return Plan(
+        id=f"{kind}-{secrets.token_hex(4)}",
+        kind=kind,
+        environment=place.name,
+        engine=place.choice.engine,
+        revision=revision,
+        current=serving,
+        before=current.toggles,
+        candidate=candidate,
+        twin=twin,
+        based_on=current.digest,
+        steps=tuple(steps),
+        suites=tuple(suites) if twin else (),
+        toggles_set=toggles_set,
+        undoes=undoes,
+        restores=restores.number if restores else None,
+        source=source,
+        reason=reason,
+        changes=tuple(describe_changes(current, revision)),
+    )
+
+
+def _steps(
+    place: Place,
+    current: Current,
+    revision: Revision,
+    *,
+    candidate: str,
+    fresh: bool,
+    twin: str,
+    backup: bool,
+    kind: Kind,
+) -> list[Step]:
+    switches = candidate != current.serving
+    toggles = current.toggles.values != revision.toggles and bool(current.toggles.generation)
+    proxy = not current.proxy.running or current.proxy.configuration != proxy_digest(place)
+    model = fresh and (bool(twin) or place.environment.model == "scripted") and needs_model(place, current)
+    build = fresh and (not place.engine.has_build(revision.build) or model)
+    wanted = {
+        "build": build,
+        "proxy": proxy,
+        "model": model,
+        "start": fresh,
+        "verify": bool(twin),
+        "backup": switches and backup and kind != "restart" and current.deployment is not None,
+        "toggles": toggles,
+        "switch": switches,
+        "smoke": switches or proxy,
+        "record": switches or toggles or proxy,
+        "settle": switches and current.record is not None,
+    }
+    return [STEPS[name] for name, needed in wanted.items() if needed]
+
+
+def needs_model(place: Place, current: Current) -> bool:
+    """Whether no scripted model runs, or one of another version of dcops."""
+    record = current.records.get(current.model)
+    return (
+        record is None
+        or not current.runs(current.model)
+        or record.revision.build != model_revision(place).build
+    )
+
+
+def _same_instance(one: Revision, other: Revision) -> bool:
+    """Whether both are one and the same instance but for their toggles."""
+    return replace(one, toggles={}) == replace(other, toggles={})
+
+
+def _warm(current: Current, revision: Revision) -> str:
+    for name in current.with_role("warm"):
+        if current.runs(name) and _same_instance(current.records[name].revision, revision):
+            return name
+    return ""
+
+
+def _name(revision: Revision) -> str:
+    return f"{revision.release[:7]}-{secrets.token_hex(3)}"
+
+
+def _toggles_set(current: Current, revision: Revision) -> dict[str, list[Any]]:
+    return {each.name: [each.old, each.new] for each in changes(current.toggles.values, revision.toggles)}
+
+
+def describe_changes(current: Current, revision: Revision) -> list[str]:
+    """One line for each thing that will be different, for people."""
+    serving = current.deployment
+    lines = []
+    if serving is None:
+        lines.append(f"release    (none) -> {revision.short}")
+    elif serving.revision.release != revision.release:
+        lines.append(f"release    {serving.revision.short} -> {revision.short}")
+    before = serving.revision.configuration if serving else {}
+    lines += [
+        f"setting    {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
+        for change in (changes(before, revision.configuration) if serving else [])
+    ]
+    lines += [
+        f"toggle     {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
+        for change in changes(current.toggles.values, revision.toggles)
+    ]
+    return lines
+
+
+def _shown(value: Any) -> str:
+    return "(default)" if value is None else str(value)

@@ -1,0 +1,79 @@
+"""Finish or take back an operation that was interrupted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dcops.core.deployment import Deployment
+from dcops.errors import PreconditionMissing
+from dcops.operations.current import Current, observe
+from dcops.operations.deploy import DeployReport, report
+from dcops.operations.execute import COMMIT, execute, undo
+from dcops.operations.interrupts import interruptible
+from dcops.operations.steps.run import Run
+
+if TYPE_CHECKING:
+    from dcops.operations.world import Place, World
+    from dcops.records.journal import Unfinished
+
+
+def resume(world: World, environment: str) -> DeployReport:
+    """Go on where the interrupted operation stopped; its steps may run twice and do no harm by it.
+
+    Raises:
+        PreconditionMissing: Nothing is unfinished, or it was already being taken back.
+    """
+    place = world.open(environment)
+    with interruptible() as signals, place.lock.acquire("resume") as lock:
+        current = observe(place)
+        left = _unfinished(place, current)
+        if left.undoing:
+            raise PreconditionMissing(
+                "DC-UNDOING",
+                f"the {left.plan.kind} of {environment} was already being taken back",
+                do=f"dcops abort {environment}",
+            )
+        run = _run(place, current, left)
+        execute(run, lock, signals, done=left.done)
+    deployment = Deployment.from_json(run.values["deployment"]) if "deployment" in run.values else None
+    return report(place, "deployed", left.plan, deployment, run.started)
+
+
+def abort(world: World, environment: str) -> DeployReport:
+    """Take the interrupted operation back; one that was already committed is finished instead.
+
+    Raises:
+        PreconditionMissing: Nothing is unfinished.
+        NotRestored: The earlier state could not be put back.
+    """
+    place = world.open(environment)
+    with interruptible() as signals, place.lock.acquire("abort") as lock:
+        current = observe(place)
+        left = _unfinished(place, current)
+        run = _run(place, current, left)
+        if COMMIT in left.done:
+            execute(run, lock, signals, done=left.done)
+            return report(place, "deployed", left.plan, current.deployment, run.started)
+        signals.held = True
+        steps = [*left.done, left.started] if left.started not in left.done else list(left.done)
+        undo(run, [step for step in steps if step and step not in left.undone])
+    return report(place, "aborted", left.plan, left.plan.current, run.started)
+
+
+def _unfinished(place: Place, current: Current) -> Unfinished:
+    if current.unfinished is None:
+        raise PreconditionMissing(
+            "DC-NOTHING-UNFINISHED",
+            f"no operation of {place.name} is unfinished",
+            do=f"dcops status {place.name}",
+        )
+    return current.unfinished
+
+
+def _run(place: Place, current: Current, left: Unfinished) -> Run:
+    """The run as it was before the interruption: what served then is what the plan says."""
+    before = left.plan.current
+    earlier = replace(current, serving=before.instance if before else "")
+    return Run(place, left.plan, earlier, time.time(), dict(left.values))

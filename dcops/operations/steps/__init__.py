@@ -1,0 +1,1 @@
+"""What each step of a plan does, and how it is undone."""

@@ -1,0 +1,108 @@
+"""Make a release runnable: a private copy, its locked dependencies, the engine's build."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcops.core.deployment import Revision
+from dcops.core.protocols import Limits
+from dcops.core.release import Release, build_id
+from dcops.errors import PreconditionMissing
+from dcops.releases.context import build_context, load_release, materialise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dcops.operations.world import Place
+
+
+def revision_of(place: Place, release: Release, configuration: dict[str, object]) -> Revision:
+    """The release as this environment would run it on this engine; toggles are added by the caller."""
+    implementation = release.implementation
+    return Revision(
+        release=release.id,
+        build=build_id(release.id, place.engine.platform()),
+        name=implementation.name,
+        command=implementation.command,
+        roles=implementation.roles,
+        schema=release.schema,
+        configuration=dict(configuration),
+        toggles={},
+    )
+
+
+def tree(place: Place, release: str) -> Path:
+    """Where the private copy of a release's files lies: what backups are made from."""
+    return place.world.project.root / ".dcops" / "releases" / release
+
+
+def model_source() -> Path:
+    """The scripted model ships with dcops and is built like any implementation."""
+    return Path(__file__).parents[2] / "scripted_model"
+
+
+def model_revision(place: Place) -> Revision:
+    """The scripted model as it would run on this engine."""
+    configuration = {"variables": {}, "hosts": [], "limits": asdict(Limits()), "drain_timeout": 5.0}
+    return revision_of(place, load_release(model_source()), configuration)
+
+
+def build(place: Place, source: Path, *, expect: str = "") -> Release:
+    """Build what ``source`` holds now, unless the engine already has it.
+
+    Args:
+        expect: Release id that the plan was made for.
+
+    Raises:
+        PreconditionMissing: The files are no longer those of the plan.
+        OperationFailed: Cause ``build``.
+    """
+    with _copied(place, source) as release:
+        if expect and release.id != expect:
+            raise PreconditionMissing(
+                "DC-FILES-CHANGED",
+                f"{source} changed while it was being deployed",
+                why=f"planned release {expect[:12]}, found {release.short}",
+                do="run the command again",
+            )
+        _build_copy(place, release)
+        return release
+
+
+def _build_copy(place: Place, release: Release) -> None:
+    platform = place.engine.platform()
+    if place.engine.has_build(build_id(release.id, platform)):
+        return
+
+    def say(text: str) -> None:
+        place.say("build", text)
+
+    cache = place.world.cache / "dependencies"
+    context = build_context(release, tree(place, release.id), platform, cache, say)
+    place.engine.build(context, say)
+
+
+@contextmanager
+def _copied(place: Place, source: Path) -> Iterator[Release]:
+    """Copy first, then hash the copy: a file that changes meanwhile cannot tear the release."""
+    releases = place.world.project.root / ".dcops" / "releases"
+    releases.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=releases, prefix=".copy-"))
+    try:
+        release = materialise(source, temporary / "tree")
+        final = releases / release.id
+        if not final.exists():
+            try:
+                (temporary / "tree").rename(final)
+            except OSError:
+                # Another process put the same content there first.
+                if not final.exists():
+                    raise
+        yield release
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

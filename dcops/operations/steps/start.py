@@ -1,0 +1,76 @@
+"""Start proxy, scripted model, candidate and twin; remove the last two again."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from dcops import proxy
+from dcops.core.deployment import Revision, ToggleState
+from dcops.environments import resolve_key
+from dcops.operations import instances
+from dcops.operations.current import MODEL_POINTER, Current
+
+if TYPE_CHECKING:
+    from dcops.operations.steps.run import Run
+    from dcops.operations.world import Place
+
+API_KEY = "api-key"
+
+
+def proxy_configuration(place: Place) -> bytes:
+    return proxy.configuration(place.engine.layout(place.choice.port), api_url=place.environment.api_url)
+
+
+def proxy_digest(place: Place) -> str:
+    return hashlib.sha256(proxy_configuration(place)).hexdigest()
+
+
+def start_proxy(run: Run) -> None:
+    place = run.place
+    if place.environment.model == "api":
+        place.engine.write_secret(API_KEY, resolve_key(place.environment, place.world.environ))
+    place.engine.start_proxy(proxy_configuration(place), bind=place.environment.bind, port=place.choice.port)
+
+
+def start_model(run: Run) -> None:
+    ensure_model(run.place, run.look(), Revision.from_json(run.values["model"]))
+
+
+def ensure_model(place: Place, current: Current, revision: Revision) -> None:
+    """One scripted model an environment; a new version takes over by its own pointer file."""
+    name = f"model-{revision.build[:7]}"
+    if name == current.model and current.runs(name):
+        return
+    stale = current.records.get(name)
+    if stale is not None:
+        instances.remove(place, stale)
+    record = instances.start(place, name, "model", revision, ToggleState(1))
+    place.engine.keep(name, always=True)
+    instances.await_ready(place, record, timeout=place.environment.ready_timeout)
+    place.store.write({MODEL_POINTER: place.engine.address(name).encode() + b"\n"})
+    if current.model and current.model != name:
+        instances.remove(place, current.records[current.model])
+
+
+def start_instances(run: Run) -> None:
+    """Candidate and twin start side by side; the twin is awaited by the step that needs it."""
+    place, plan = run.place, run.plan
+    undo_instances(run)
+    candidate = instances.start(place, plan.candidate, "candidate", plan.revision, run.toggles)
+    if plan.twin:
+        instances.start(place, plan.twin, "twin", plan.revision, run.toggles)
+    instances.await_ready(place, candidate, timeout=place.environment.ready_timeout)
+
+
+def undo_instances(run: Run) -> None:
+    for name in (run.plan.candidate, run.plan.twin):
+        record = run.find(name) if name else None
+        if record is not None:
+            instances.remove(run.place, record)
+
+
+def remove_twin(run: Run) -> None:
+    record = run.find(run.plan.twin) if run.plan.twin else None
+    if record is not None:
+        instances.remove(run.place, record)

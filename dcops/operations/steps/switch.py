@@ -1,0 +1,91 @@
+"""Make another instance serve: one rename of the pointer file, and the roles around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dcops.errors import DcopsError, OperationFailed
+from dcops.operations import instances
+from dcops.operations.current import POINTER
+
+if TYPE_CHECKING:
+    from dcops.operations.steps.run import Run
+
+ACKNOWLEDGE_SECONDS = 10.0
+
+
+def do(run: Run) -> None:
+    place, new = run.place, run.record(run.plan.candidate)
+    old = run.current.record
+    if old is not None and old.id != new.id:
+        place.engine.keep(old.id, always=False)
+    place.engine.keep(new.id, always=True)
+    instances.set_role(place, new, "serving")
+    # The new instance must follow before the first request reaches it: a warm one refuses turns.
+    if new.revision.roles and not instances.await_acknowledged(
+        place, new, role="serving", timeout=ACKNOWLEDGE_SECONDS
+    ):
+        raise OperationFailed(
+            "DC-ROLE-NOT-ACKNOWLEDGED",
+            f"instance {new.id} did not become serving within {ACKNOWLEDGE_SECONDS:g} s",
+            cause="start",
+            do=f"dcops logs {place.name}",
+        )
+    place.store.write({POINTER: place.engine.address(new.id).encode() + b"\n"})
+
+
+def undo(run: Run) -> None:
+    place, old = run.place, run.current.record
+    if old is None:
+        place.store.write({POINTER: None})
+        return
+    place.engine.keep(old.id, always=True)
+    instances.set_role(place, old, "serving")
+    place.store.write({POINTER: place.engine.address(old.id).encode() + b"\n"})
+    new = run.find(run.plan.candidate)
+    if new is not None and new.id != old.id:
+        place.engine.keep(new.id, always=False)
+        if not run.plan.has("start"):
+            instances.set_role(place, new, "warm", run.place.environment.warm_for)
+
+
+def smoke(run: Run) -> None:
+    """Read what now serves, by the way that users take: through the proxy, by no instance's name."""
+    client, revision = run.place.client(), run.plan.revision
+    try:
+        problems = [] if client.healthy() else ["/healthz does not answer 200"]
+        ready, reasons = client.ready()
+        problems += [] if ready else [f"/readyz says {'; '.join(reasons)}"]
+        release = client.version()["release"]
+        problems += [] if release == revision.release else [f"/version says release {release[:12]}"]
+        seen = client.instance()
+        problems += [] if seen["instance"] == run.plan.candidate else [f"{seen['instance']} answers"]
+        if seen["toggles"]["error"]:
+            problems.append(f"toggles are refused: {seen['toggles']['error']}")
+    except DcopsError as error:
+        problems = [error.why or error.what]
+    except (KeyError, TypeError) as error:
+        problems = [f"/v1/instance lacks {error}"]
+    if problems:
+        raise OperationFailed(
+            "DC-SMOKE-FAILED",
+            f"{revision.short} did not pass smoke after the switch",
+            cause="smoke",
+            why="; ".join(problems),
+            do=f"dcops logs {run.place.name}",
+        )
+
+
+def settle(run: Run) -> None:
+    """The old instance stays warm for a quick return; those that were warm before drain and go."""
+    place, old = run.place, run.current.record
+    if not run.replaces or old is None:
+        return
+    if not old.revision.roles:
+        run.say("settle", f"{old.id} is ended: {old.revision.name} knows no roles, so nothing stays warm")
+        instances.remove(place, old)
+        return
+    instances.set_role(place, old, "warm", place.environment.warm_for)
+    for name in run.current.with_role("warm"):
+        if name not in {run.plan.candidate, old.id}:
+            instances.set_role(place, run.current.records[name], "draining")

@@ -1,0 +1,143 @@
+"""Run the suites against the twin before anything is switched."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from dcops.core.toggles import effective, project
+from dcops.core.verification import CheckResult, ControlFile, Target, VerificationReport
+from dcops.errors import OperationFailed
+from dcops.operations import instances
+from dcops.operations.current import MODEL_POINTER
+from dcops.records.instances import InstanceRecord, read_all
+from dcops.verification.runner import run_suites
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dcops.client import Client
+    from dcops.core.deployment import ToggleState
+    from dcops.operations.steps.run import Run
+    from dcops.operations.world import Place
+
+TIME_LIMIT_SECONDS = 300.0
+
+
+class EngineTwin:
+    """What suites may ask of their twin, done by the engine; see ``TwinControl``."""
+
+    def __init__(self, place: Place, record: InstanceRecord) -> None:
+        self._place = place
+        self._record = record
+
+    def write_control(self, name: ControlFile, content: bytes) -> None:
+        self._place.store.write({f"instances/{self._record.id}/{name}": content})
+
+    def restart(self) -> float:
+        began = time.monotonic()
+        self._place.engine.stop(self._record.id, remove=False)
+        seconds = time.monotonic() - began
+        self._place.engine.revive([self._record.id])
+        return seconds
+
+    def kill(self) -> None:
+        self._place.engine.kill(self._record.id)
+
+    def logs(self, lines: int) -> list[str]:
+        return list(self._place.engine.logs(self._record.id, lines=lines))
+
+    def script(self, script: Mapping[str, Any] | None) -> None:
+        method = "DELETE" if script is None else "PUT"
+        self._model().call(method, self._path(), dict(script) if script is not None else None)
+
+    def model_requests(self) -> list[dict[str, Any]]:
+        answer = self._model().call("GET", f"{self._path()}/requests")
+        return list(answer["requests"] if isinstance(answer, dict) else answer)
+
+    def open_gate(self, name: str) -> None:
+        self._model().call("POST", f"{self._path()}/gates/{name}")
+
+    def _path(self) -> str:
+        caller = hashlib.sha256(self._record.gateway_token.encode()).hexdigest()
+        return f"/scripts/{caller}"
+
+    def _model(self) -> Client:
+        records = read_all(self._place.store)
+        pointer = (self._place.store.read(MODEL_POINTER)[MODEL_POINTER] or b"").decode().strip()
+        for record in records.values():
+            if self._place.engine.address(record.id) == pointer:
+                return self._place.client(record)
+        raise OperationFailed(
+            "DC-NO-MODEL", "the scripted model does not run", cause="verification", do="run it again"
+        )
+
+
+def target_of(place: Place, record: InstanceRecord, toggles: ToggleState, *, live: bool = False) -> Target:
+    """The twin as the suites see it."""
+    revision = record.revision
+    return Target(
+        url=place.url,
+        token=place.local.token(),
+        instance=record.id,
+        operator=record.secret,
+        environment=place.name,
+        release=revision.release,
+        schema=revision.schema,
+        values=effective(project(toggles.values, revision.schema), revision.schema),
+        generation=toggles.generation,
+        roles=revision.roles,
+        has_model=True,
+        live=live,
+        stop_seconds=float(revision.configuration["drain_timeout"]) + 5,
+        ready_seconds=place.environment.ready_timeout,
+        hosts=tuple(revision.configuration["hosts"]),
+    )
+
+
+def do(run: Run) -> None:
+    place = run.place
+    record = run.find(run.plan.twin)
+    if record is None:
+        record = instances.start(place, run.plan.twin, "twin", run.plan.revision, run.toggles)
+    instances.await_ready(place, record, timeout=place.environment.ready_timeout)
+
+    def said(result: CheckResult) -> None:
+        if result.outcome in {"failed", "error"}:
+            run.say("verify", f"{result.outcome} {result.id}: {result.message}")
+
+    report = run_suites(
+        target_of(place, record, run.toggles),
+        run.plan.suites,
+        time_limit=TIME_LIMIT_SECONDS,
+        handlers=EngineTwin(place, record),
+        on_result=said,
+    )
+    run.values["verification"] = {"verdict": report.verdict, "counts": report.counts}
+    if report.verdict != "pass":
+        raise refused(place, report)
+    instances.remove(place, record)
+
+
+def undo(run: Run) -> None:
+    record = run.find(run.plan.twin)
+    if record is not None:
+        with contextlib.suppress(FileNotFoundError):
+            instances.remove(run.place, record)
+
+
+def refused(place: Place, report: VerificationReport) -> OperationFailed:
+    bad = [check for check in report.checks if check.outcome in {"failed", "error"}]
+    first = f"{bad[0].id}: {bad[0].message}" if bad else report.incomplete
+    return OperationFailed(
+        "DC-VERIFY-FAILED",
+        f"{len(bad)} of {len(report.checks)} checks did not pass on the twin"
+        if bad
+        else "verification was inconclusive",
+        cause="verification",
+        why=first,
+        do=report.rerun(bad[0]) if bad else f"dcops verify {place.name}",
+        report=report.to_json(),
+    )

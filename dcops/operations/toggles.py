@@ -1,0 +1,247 @@
+"""Flip features while the agent runs: validated, written, acknowledged by the instances."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dcops.core import toggles as core_toggles
+from dcops.core.deployment import Entry
+from dcops.errors import NotAcknowledged
+from dcops.operations.current import Current, observe
+from dcops.operations.delivery import Acknowledgement, acknowledgements, deliver
+from dcops.operations.deploy import refuse_unfinished
+from dcops.operations.instances import running_turns
+from dcops.operations.steps.record import write_toggle_file
+from dcops.records.lock import actor
+from dcops.releases.context import load_release
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dcops.operations.world import Place, World
+    from dcops.records.instances import InstanceRecord
+
+LOCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ToggleRow:
+    """One toggle of an environment.
+
+    Attributes:
+        value: In force where the environment is deployed, else what its file says.
+        source: Where the value comes from: ``default`` or ``toggles.yaml``.
+        applies: When a new value takes effect.
+        drift: What the file says, where that is not in force yet.
+    """
+
+    name: str
+    type: str
+    value: Any
+    default: Any
+    source: str
+    applies: str
+    description: str
+    drift: Any = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ToggleReport:
+    """What a change of toggles did."""
+
+    environment: str
+    generation: int
+    changed: dict[str, list[Any]]
+    acknowledged: tuple[Acknowledgement, ...] = ()
+    lagging: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def list_toggles(world: World, environment: str) -> list[ToggleRow]:
+    """Every toggle of the serving release, or of the implementation where nothing serves."""
+    schema, in_force = _schema_and_values(world, environment)
+    wanted = world.environments.load(environment).toggles
+    values = wanted if in_force is None else in_force
+    return [
+        _row(name, declared, values, wanted, deployed=in_force is not None)
+        for name, declared in core_toggles.declarations(schema).items()
+    ]
+
+
+def get_toggle(world: World, environment: str, name: str) -> ToggleRow:
+    """One toggle.
+
+    Raises:
+        UsageError: It does not exist.
+    """
+    schema, _ = _schema_and_values(world, environment)
+    core_toggles.declaration(name, schema)
+    return next(row for row in list_toggles(world, environment) if row.name == name)
+
+
+def set_toggle(world: World, environment: str, name: str, text: str, *, reason: str = "") -> ToggleReport:
+    """Set one value, as written on the command line.
+
+    Raises:
+        UsageError: The toggle or the value is wrong; nothing was changed.
+        NotAcknowledged: It was written, but an instance did not say in time that it follows.
+    """
+    schema, in_force = _schema_and_values(world, environment)
+    value = core_toggles.parse(name, text, schema)
+    wanted = dict(in_force if in_force is not None else world.environments.load(environment).toggles)
+    return _change(world, environment, {**wanted, name: value}, schema, reason)
+
+
+def unset_toggle(world: World, environment: str, name: str, *, reason: str = "") -> ToggleReport:
+    """Go back to the schema's default."""
+    schema, in_force = _schema_and_values(world, environment)
+    core_toggles.declaration(name, schema)
+    wanted = dict(in_force if in_force is not None else world.environments.load(environment).toggles)
+    wanted.pop(name, None)
+    return _change(world, environment, wanted, schema, reason)
+
+
+def apply_toggles(world: World, environment: str, *, reason: str = "") -> ToggleReport:
+    """Bring what ``toggles.yaml`` says into force."""
+    schema, _ = _schema_and_values(world, environment)
+    world.environments.check_toggles(environment, schema)
+    return _change(world, environment, dict(world.environments.load(environment).toggles), schema, reason)
+
+
+def validate_toggles(world: World, environment: str | None = None) -> list[str]:
+    """Hold the toggle files against the implementation's schema.
+
+    Returns:
+        The environments that were checked.
+
+    Raises:
+        PreconditionMissing: A value does not fit, with file and line.
+    """
+    names = [environment] if environment else world.environments.names()
+    for name in names:
+        schema = load_release(world.environments.load(name).implementation).schema
+        world.environments.check_toggles(name, schema)
+    return names
+
+
+def _schema_and_values(world: World, environment: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The serving release's schema and the values in force; None in place of them when nothing serves."""
+    loaded = world.environments.load(environment)
+    choice = world.local(environment).choice()
+    if choice is not None:
+        current = observe(world.place(loaded, choice))
+        if current.record is not None:
+            return current.record.revision.schema, current.toggles.values
+    return load_release(loaded.implementation).schema, None
+
+
+def _change(
+    world: World, environment: str, values: Mapping[str, Any], schema: dict[str, Any], reason: str
+) -> ToggleReport:
+    if found := core_toggles.validate(values, schema):
+        raise core_toggles.invalid(found)
+    loaded = world.environments.load(environment)
+    choice = world.local(environment).choice()
+    if choice is None:
+        return _write_file_only(world, environment, loaded.toggles, values)
+    place = world.place(loaded, choice)
+    with place.lock.acquire("toggle", wait=LOCK_SECONDS):
+        current = observe(place)
+        refuse_unfinished(current, environment)
+        return _flip(place, current, dict(values), reason)
+
+
+def _write_file_only(
+    world: World, environment: str, before: Mapping[str, Any], values: Mapping[str, Any]
+) -> ToggleReport:
+    changed = core_toggles.changes(before, values)
+    world.environments.set_toggles(
+        environment,
+        {each.name: each.new for each in changed if each.name in values},
+        unset=[each.name for each in changed if each.name not in values],
+    )
+    return ToggleReport(environment, 0, {each.name: [each.old, each.new] for each in changed})
+
+
+def _flip(place: Place, current: Current, values: dict[str, Any], reason: str) -> ToggleReport:
+    began = time.time()
+    changed = {
+        each.name: [each.old, each.new] for each in core_toggles.changes(current.toggles.values, values)
+    }
+    if not changed:
+        write_toggle_file(place, values)
+        return ToggleReport(place.name, current.toggles.generation, {})
+    state = current.toggles.next(values)
+    live = [current.records[name] for name in current.records if _follows(current, name)]
+    deliver(place, state, live)
+    must = _must_acknowledge(place, current, live)
+    answers = acknowledgements(place, must, state.generation)
+    write_toggle_file(place, values)
+    late = [each.instance for each in answers if each.milliseconds is None]
+    place.history.append(
+        Entry(
+            kind="toggle",
+            result="ok",
+            at=began,
+            seconds=round(time.time() - began, 3),
+            by=actor(),
+            reason=reason,
+            data={"changed": changed, "generation": state.generation, "late": late},
+        )
+    )
+    if late:
+        raise NotAcknowledged(
+            "DC-NOT-ACKNOWLEDGED",
+            f"toggle generation {state.generation} is written, but {', '.join(late)} did not acknowledge it",
+            do=f"dcops logs {place.name}",
+            changed=changed,
+        )
+    lagging = [record.id for record in live if record not in must]
+    report = ToggleReport(place.name, state.generation, changed, tuple(answers))
+    return replace(report, lagging=tuple(_still_behind(place, current, lagging, state.generation)))
+
+
+def _follows(current: Current, name: str) -> bool:
+    return name != current.model and current.runs(name)
+
+
+def _must_acknowledge(place: Place, current: Current, live: list[InstanceRecord]) -> list[InstanceRecord]:
+    """The serving instance, and those that still have a turn to run."""
+    others = [record for record in live if record.id != current.serving]
+    busy = running_turns(place, others)
+    return [record for record in live if record.id == current.serving or busy[record.id]]
+
+
+def _still_behind(place: Place, current: Current, names: list[str], generation: int) -> list[str]:
+    answers = acknowledgements(place, [current.records[name] for name in names], generation)
+    return [each.instance for each in answers if each.milliseconds is None]
+
+
+def _row(
+    name: str,
+    declared: Mapping[str, Any],
+    values: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    *,
+    deployed: bool,
+) -> ToggleRow:
+    default = declared.get("default")
+    value = values.get(name, default)
+    file = wanted.get(name, default)
+    return ToggleRow(
+        name=name,
+        type=str(declared.get("type", "string")),
+        value=value,
+        default=default,
+        source="toggles.yaml" if name in values else "default",
+        applies=str(declared.get("x-applies", "restart")),
+        description=str(declared.get("description", "")),
+        drift=file if deployed and file != value else None,
+    )

@@ -1,0 +1,88 @@
+"""Run suites against a twin of what serves."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dcops.core.events import OperationEvent
+from dcops.errors import NotFound
+from dcops.operations import instances
+from dcops.operations.current import Current, observe
+from dcops.operations.deploy import refuse_unfinished
+from dcops.operations.interrupts import interruptible
+from dcops.operations.planning import needs_model
+from dcops.operations.steps.build import build, model_revision, model_source
+from dcops.operations.steps.start import ensure_model
+from dcops.operations.steps.verify import EngineTwin, target_of
+from dcops.verification.runner import run_suites
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from dcops.core.verification import CheckResult, VerificationReport
+    from dcops.operations.world import Place, World
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRequest:
+    """What ``dcops verify`` was asked; empty ``suites`` means those of the environment."""
+
+    environment: str
+    suites: Sequence[str] = ()
+    only: str = ""
+    junit: Path | None = None
+    live: bool = False
+    time_limit: float = 600.0
+
+
+def verify(world: World, request: VerifyRequest) -> VerificationReport:
+    """Start a twin of what serves, run the suites against it, remove it; what serves is not touched.
+
+    Raises:
+        NotFound: Nothing serves.
+        OperationFailed: The twin does not start.
+    """
+    place = world.open(request.environment)
+    with interruptible(), place.lock.acquire("verify", wait=10.0):
+        current = observe(place)
+        refuse_unfinished(current, place.name)
+        if current.record is None:
+            raise NotFound(
+                "DC-NOTHING-SERVES", f"nothing serves in {place.name}", do=f"dcops deploy {place.name}"
+            )
+        if needs_model(place, current):
+            build(place, model_source())
+            ensure_model(place, current, model_revision(place))
+        return _with_twin(place, current, request)
+
+
+def _with_twin(place: Place, current: Current, request: VerifyRequest) -> VerificationReport:
+    assert current.record is not None
+    record = instances.start(
+        place, f"twin-{secrets.token_hex(3)}", "twin", current.record.revision, current.toggles
+    )
+    try:
+        instances.await_ready(place, record, timeout=place.environment.ready_timeout)
+        return run_suites(
+            target_of(place, record, current.toggles, live=request.live),
+            tuple(request.suites) or place.environment.suites,
+            only=request.only,
+            time_limit=request.time_limit,
+            junit=request.junit,
+            handlers=EngineTwin(place, record),
+            on_result=_announce(place),
+        )
+    finally:
+        instances.remove(place, record)
+
+
+def _announce(place: Place) -> Callable[[CheckResult], None]:
+    def said(result: CheckResult) -> None:
+        place.world.emit(
+            OperationEvent("verify", "note", f"{result.outcome} {result.id}", data=result.to_json())
+        )
+
+    return said
