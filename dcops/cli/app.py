@@ -1,0 +1,75 @@
+"""One run of the command line: its options, its console, and the world that its operation works on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcops.cli.console import Console
+
+if TYPE_CHECKING:
+    from dcops.cli.render.progress import Progress
+    from dcops.core.events import Emit
+    from dcops.operations.world import World
+
+
+@dataclass
+class App:
+    """What the options that work anywhere say.
+
+    Attributes:
+        command: Words that named the command, ``dcops toggle set``, for reports.
+        streams: Whether JSON comes as lines of events that end in a result.
+    """
+
+    json: bool = False
+    debug: bool = False
+    color: str = "auto"
+    project: Path | None = None
+    command: str = "dcops"
+    streams: bool = False
+
+    @cached_property
+    def console(self) -> Console:
+        return Console(self.color)
+
+    def world(self, emit: Emit | None = None) -> World:
+        from dcops.cli.wiring import make_world
+
+        return make_world(self.project, emit)
+
+    def show(self, name: str, document: Mapping[str, Any], text: Callable[[], Iterable[str]]) -> None:
+        """Print a result: one JSON object with its schema, or lines of text."""
+        if self.json:
+            kind = {"type": "result"} if self.streams else {}
+            self.console.document({"schema": f"dcops.{name}/1", **kind, **document})
+            return
+        for line in text():
+            self.console.out(line)
+
+    def progress(self, operation: str, environment: str, *, streams: bool = True) -> Progress:
+        """The renderer of an operation's events: JSON lines, a live terminal, or plain lines.
+
+        Args:
+            operation: What runs, for JSON.
+            environment: Where, for people.
+            streams: Whether JSON comes as one line an event; without it JSON is the result alone.
+        """
+        if self.json:
+            from dcops.cli.render.ndjson import JsonLines
+            from dcops.cli.render.progress import Progress
+
+            self.streams = streams
+            return JsonLines(self.console, operation) if streams else Progress()
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            from dcops.cli.render.terminal import Terminal
+
+            return Terminal(self.console)
+        from dcops.cli.render.plain import Plain
+
+        return Plain(self.console, environment)

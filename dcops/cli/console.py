@@ -1,0 +1,113 @@
+"""Where text goes: stdout for data, stderr for talk; colours and glyphs as the receiver can show them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+import click
+
+STYLES: dict[str, dict[str, Any]] = {
+    "good": {"fg": "green"},
+    "warn": {"fg": "yellow"},
+    "bad": {"fg": "red", "bold": True},
+    "strong": {"bold": True},
+    "dim": {"dim": True},
+    "name": {"fg": "cyan"},
+}
+GLYPHS = {"ok": "✓", "fail": "✗", "warn": "!", "note": "·", "arrow": "→", "undo": "↩", "skip": "-"}
+ASCII = {"ok": "+", "fail": "x", "warn": "!", "note": "-", "arrow": "->", "undo": "<", "skip": "-"}
+
+
+def style(text: str, kind: str) -> str:
+    """Text with the colours of a kind; they are taken out again where they are not wanted."""
+    return click.style(text, **STYLES[kind])
+
+
+def wants_color(stream: TextIO, mode: str, environ: Mapping[str, str]) -> bool:
+    """Whether a stream gets colours: ``--color``, then NO_COLOR, FORCE_COLOR, TERM, then the terminal."""
+    if mode != "auto":
+        return mode == "always"
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR"):
+        return environ["FORCE_COLOR"] != "0"
+    return stream.isatty() and environ.get("TERM") != "dumb"
+
+
+class Console:
+    """The two streams of one command.
+
+    Args:
+        color: ``auto``, ``always`` or ``never``.
+    """
+
+    def __init__(self, color: str = "auto") -> None:
+        self._out = wants_color(sys.stdout, color, os.environ)
+        self.talks_in_color = wants_color(sys.stderr, color, os.environ)
+        self.unicode = "utf" in (sys.stdout.encoding or "").lower() and "utf" in (sys.stderr.encoding or "").lower()
+        self.glyphs = GLYPHS if self.unicode else ASCII
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody can be asked: a terminal to read from and one to ask on."""
+        return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+    def out(self, line: str = "") -> None:
+        """One line of data, flushed so that a pipe gets it at once."""
+        click.echo(line, file=sys.stdout, color=self._out)
+
+    def talk(self, line: str = "") -> None:
+        click.echo(line, file=sys.stderr, color=self.talks_in_color)
+
+    def tell(self, line: str) -> None:
+        """Talk that must not stop what it tells of: a reader who went away is no reason to fail."""
+        with contextlib.suppress(BrokenPipeError):
+            self.talk(line)
+
+    def report(self, document: Mapping[str, Any]) -> None:
+        """As ``document``, for events of an operation that goes on when nobody reads."""
+        with contextlib.suppress(BrokenPipeError):
+            self.document(document)
+
+    def document(self, document: Mapping[str, Any]) -> None:
+        """One JSON object on one line of stdout."""
+        click.echo(json.dumps(document, default=str), file=sys.stdout, color=False)
+
+
+def width() -> int:
+    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 1000
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of an aligned table; the last column is cut where the terminal ends."""
+    cells = [list(head), *[list(row) for row in rows]]
+    widths = [max(len(click.unstyle(row[column])) for row in cells) for column in range(len(head))]
+    lines = []
+    for index, row in enumerate(cells):
+        padded = [
+            cell + " " * (size - len(click.unstyle(cell))) for cell, size in zip(row, widths, strict=True)
+        ]
+        used = sum(widths[:-1]) + 2 * (len(widths) - 1)
+        room = max(width() - used, 8)
+        last = row[-1] if len(click.unstyle(row[-1])) <= room else f"{click.unstyle(row[-1])[: room - 2]}.."
+        line = "  ".join([*padded[:-1], last]).rstrip()
+        lines.append(style(line, "dim") if index == 0 else line)
+    return lines
+
+
+def ago(seconds: float) -> str:
+    """A length of time as people say it: ``41s``, ``3h12m``, ``6d04h``."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s" if whole < 600 else f"{whole // 60}m"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"

@@ -1,0 +1,1 @@
+"""Three views of one event stream, and the text of plans and errors."""
