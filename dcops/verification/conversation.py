@@ -75,11 +75,13 @@ class Conversation:
             except queue.Empty:
                 seen = ", ".join(kind_of(each.event) for each in self.run[-12:]) or "no event"
                 raise AssertionError(f"events: expected {what} within {seconds:g} s, got {seen}") from None
-            if not isinstance(arrived, Arrived):
-                raise AssertionError(f"events: expected {what}, got {arrived.what} {arrived.why}")
-            self.run.append(arrived)
-            if matches(arrived.event):
-                return arrived
+            match arrived:
+                case DcopsError():
+                    raise AssertionError(f"events: expected {what}, got {arrived.what} {arrived.why}")
+                case Arrived():
+                    self.run.append(arrived)
+                    if matches(arrived.event):
+                        return arrived
 
     def finish(self, seconds: float = WAIT_SECONDS) -> list[Event]:
         """Wait for the end of the turn and return its events."""
