@@ -11,7 +11,6 @@ A backup is made beside and renamed in, so one that is killed is never seen.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import itertools
 import json
 import os
@@ -19,11 +18,12 @@ import shutil
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from dcops.backups.archive import CorruptError, pack, unpack
+from dcops.backups.archive import CorruptError, Member, pack, unpack
+from dcops.backups.manifest import FORMAT, canonical, newer, read_manifest, write_manifest
 from dcops.core.backup import (
     Backup,
     BackupContent,
@@ -34,13 +34,13 @@ from dcops.core.backup import (
     is_backup_id,
     sort_key,
 )
-from dcops.errors import CheckFailed, DcopsError, PreconditionMissing
+from dcops.errors import CheckFailed, PreconditionMissing
 from dcops.files import sync_directory, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FORMAT = 1
+_Content = tuple[Backup, list[Member], IO[bytes]]
 _MAKING = ".making."
 
 
@@ -63,10 +63,8 @@ class BackupRepository:
         created = time.time() if created is None else created
         try:
             with self._only_writer(), tempfile.TemporaryDirectory(prefix=_MAKING, dir=self.path) as name:
-                staging = Path(name)
-                backup = self._fill(staging, content, created)
-                # The name of a temporary directory must stay for its removal, so what it holds moves.
-                (staging / backup.id).rename(self.path / backup.id)
+                identity = self._fill(Path(name), content, created)
+                (Path(name) / identity).rename(self.path / identity)
                 sync_directory(self.path)
         except OSError as error:
             raise PreconditionMissing(
@@ -75,7 +73,7 @@ class BackupRepository:
                 why=str(error),
                 do="see that the place is writable, has space, and that the files can be read",
             ) from None
-        return self._describe(backup.id)
+        return self._describe(identity)
 
     def list(self) -> tuple[Backup, ...]:
         """All backups, oldest first; those with a damaged manifest are marked, not left out."""
@@ -98,10 +96,11 @@ class BackupRepository:
         """Read all of a backup.
 
         Raises:
+            NotFound: There is no such backup (DC-BACKUP-UNKNOWN).
             CheckFailed: It is not what was stored (DC-BACKUP-CORRUPT).
         """
-        with self._content(identity, CheckFailed) as (file, manifest):
-            unpack(file, manifest["members"], None)
+        with self._content(identity, CheckFailed) as (_, members, file):
+            unpack(file, members, None)
 
     def extract(self, identity: str, target: Path) -> Restored:
         """Write a backup's content out, checked while it is written.
@@ -111,26 +110,28 @@ class BackupRepository:
             target: Directory that does not exist yet; it is there whole afterwards, or not at all.
 
         Raises:
+            NotFound: There is no such backup (DC-BACKUP-UNKNOWN).
             PreconditionMissing: The backup is damaged (DC-BACKUP-CORRUPT).
+            OSError: The target cannot be written.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
             staging = Path(name) / "content"
             staging.mkdir()
-            with self._content(identity, PreconditionMissing) as (file, manifest):
-                unpack(file, manifest["members"], staging)
+            with self._content(identity, PreconditionMissing) as (backup, members, file):
+                unpack(file, members, staging)
             staging.rename(target)
         sync_directory(target.parent)
         return Restored(
             implementation=target / "implementation",
             environment_file=(target / "environment.yaml").read_bytes(),
             toggles_file=(target / "toggles.yaml").read_bytes(),
-            release=manifest["backup"]["release"],
-            deployment=manifest["backup"]["deployment"],
-            toggles=manifest["backup"]["toggles"],
+            release=backup.release,
+            deployment=backup.deployment,
+            toggles=backup.toggles,
         )
 
-    def _fill(self, staging: Path, content: BackupContent, created: float) -> Backup:
+    def _fill(self, staging: Path, content: BackupContent, created: float) -> str:
         parts: dict[str, Path | bytes] = {
             "environment.yaml": content.environment_file,
             "toggles.yaml": content.toggles_file,
@@ -153,14 +154,10 @@ class BackupRepository:
             deployment=content.deployment,
             toggles=content.toggles,
         )
-        manifest = {"format": _FORMAT, "backup": _stored(backup), "members": members}
-        directory = staging / identity
-        directory.mkdir(mode=0o700)
-        (staging / "content").rename(directory / "content.tar.zst")
-        write_file(
-            directory / "manifest.json", _canonical(manifest | {"sha256": _digest(manifest)}), mode=0o600
-        )
-        return backup
+        (staging / identity).mkdir(mode=0o700)
+        (staging / "content").rename(staging / identity / "content.tar.zst")
+        write_manifest(staging / identity, backup, members)
+        return identity
 
     def _take_id(self, created: float) -> str:
         ids = self.path / "ids"
@@ -184,7 +181,7 @@ class BackupRepository:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it when its holder dies
             self._check_format()
             if not (self.path / "repository.json").exists():
-                write_file(self.path / "repository.json", _canonical({"format": _FORMAT}))
+                write_file(self.path / "repository.json", canonical({"format": FORMAT}))
             for left in self.path.glob(f"{_MAKING}*"):
                 shutil.rmtree(left, ignore_errors=True)
             yield
@@ -200,41 +197,28 @@ class BackupRepository:
                 "DC-STATE-DAMAGED",
                 f"{file} cannot be read",
                 why=str(error),
-                do=f'restore it; its content is {{"format":{_FORMAT}}}',
+                do=f'restore it; its content is {{"format":{FORMAT}}}',
             ) from None
-        if version != _FORMAT:
-            raise _newer(self.path, version)
+        if version != FORMAT:
+            raise newer(self.path, version)
 
     def _describe(self, identity: str) -> Backup:
         try:
-            fields = self._manifest(identity)["backup"]
-            stored = sum(each.stat().st_size for each in (self.path / identity).iterdir())
-            return Backup(**fields, stored=stored)
-        except (OSError, CorruptError, TypeError, DcopsError) as error:
+            return read_manifest(self.path / identity)[0]
+        except (CorruptError, PreconditionMissing) as error:
             return Backup(identity, created_of(identity), damaged=str(error))
-
-    def _manifest(self, identity: str) -> dict[str, Any]:
-        try:
-            manifest = json.loads((self.path / identity / "manifest.json").read_bytes())
-            version, digest = manifest["format"], manifest.pop("sha256")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise CorruptError("its manifest is damaged") from None
-        if version != _FORMAT:
-            raise _newer(self.path / identity, version)
-        if digest != _digest(manifest) or manifest["backup"]["id"] != identity:
-            raise CorruptError("its manifest is damaged")
-        return dict(manifest)
 
     @contextmanager
     def _content(
         self, identity: str, error_class: type[CheckFailed | PreconditionMissing]
-    ) -> Iterator[tuple[IO[bytes], dict[str, Any]]]:
+    ) -> Iterator[_Content]:
+        """A backup, its members and its open archive; what is corrupt in them becomes an error for users."""
         self.get(identity)
         try:
-            manifest = self._manifest(identity)
-            with (self.path / identity / "content.tar.zst").open("rb") as file:
-                yield file, manifest
-        except (CorruptError, OSError) as error:
+            backup, members = read_manifest(self.path / identity)
+            with self._open(identity) as file:
+                yield backup, members, file
+        except CorruptError as error:
             raise error_class(
                 "DC-BACKUP-CORRUPT",
                 f"the backup {identity} is damaged",
@@ -243,23 +227,8 @@ class BackupRepository:
                 backup=identity,
             ) from None
 
-
-def _stored(backup: Backup) -> dict[str, Any]:
-    return {name: value for name, value in asdict(backup).items() if name not in ("stored", "damaged")}
-
-
-def _canonical(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _digest(document: dict[str, Any]) -> str:
-    return hashlib.sha256(_canonical(document)).hexdigest()
-
-
-def _newer(path: Path, version: Any) -> PreconditionMissing:
-    return PreconditionMissing(
-        "DC-STATE-NEWER",
-        f"{path} was written by a newer version of dcops",
-        why=f"its format is {version}, this version knows {_FORMAT}",
-        do="use the newer version of dcops",
-    )
+    def _open(self, identity: str) -> IO[bytes]:
+        try:
+            return (self.path / identity / "content.tar.zst").open("rb")
+        except OSError as error:
+            raise CorruptError(f"its content cannot be read: {error.strerror}") from None
