@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from dcops.errors import DcopsError, NotFound, PreconditionMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from http.client import HTTPConnection, HTTPResponse
 
 Event = dict[str, Any]
@@ -194,7 +194,7 @@ class Client:
         """Add an input to the running turn."""
         self.call("POST", f"/v1/sessions/{quote(session)}/steer", {"input": input})
 
-    def stream(self, session: str, after: int = 0) -> Iterator[tuple[int | None, Event]]:
+    def stream(self, session: str, after: int = 0) -> Generator[tuple[int | None, Event]]:
         """The events of one connection, until the server ends it.
 
         Args:

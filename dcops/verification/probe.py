@@ -28,9 +28,7 @@ def probe(target: Target) -> VerificationReport:
     """
     offered = {"agent": client_of(target), "target": target}
     started = time.monotonic()
-    checks = [
-        each for name, each in inspect.getmembers(smoke, inspect.isfunction) if name.startswith("test_")
-    ]
+    checks = [each for name, each in vars(smoke).items() if name.startswith("test_")]
     results = [_run(check, offered) for check in checks]
     return report(target, results, seconds=time.monotonic() - started)
 

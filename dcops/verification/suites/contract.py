@@ -128,7 +128,7 @@ def test_toggles_acknowledged(toggles: Toggles) -> None:
     before = toggles.acknowledged()
     document = toggles.set()
     assert document["generation"] > before["generation"]
-    name = sorted(toggles.declared)[0]
+    name = min(toggles.declared)
     toggles.set(**{name: toggles.declared[name]["default"]})
 
 
@@ -192,6 +192,9 @@ def _expect_status(condition: str, client: Client, status: int) -> None:
     )
 
 
+_WORDS = {str: "a text", int: "a whole number", bool: "true or false", dict: "an object", type(None): "null"}
+
+
 def _expect_fields(subject: str, document: dict[str, Any], fields: dict[str, Any]) -> None:
     for name, kind in fields.items():
         assert name in document, f"{subject}: expected a field {name}, got {sorted(document)}"
@@ -203,11 +206,4 @@ def _expect_fields(subject: str, document: dict[str, Any], fields: dict[str, Any
 
 def _name(kind: Any) -> str:
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    words = {
-        str: "a text",
-        int: "a whole number",
-        bool: "true or false",
-        dict: "an object",
-        type(None): "null",
-    }
-    return " or ".join(words[each] for each in kinds)
+    return " or ".join(_WORDS[each] for each in kinds)

@@ -75,9 +75,7 @@ def test_output_while_the_tool_runs(
     command = "echo early; sleep 0.6; echo late"
     model.replies(reply(call("call_1", bash, command=command)), reply(text("Done.")))
     conversation.say("Take your time.")
-    early = conversation.wait_for(
-        "output of the command", lambda event: "early" in joined([event], "tool.output")
-    )
+    early = conversation.wait_for("output of the command", lambda event: kind_of(event) == "tool.output")
     late = conversation.wait_for("the result of the command", lambda event: kind_of(event) == RESULT)
     assert late.at - early.at > 0.3, (
         "output of a command that waits 0.6 s: expected its first line well before its result, "
@@ -125,9 +123,8 @@ def test_model_error_ends_the_turn(model: Model, conversation: Conversation) -> 
     model.replies(reply(text(WORDS), chunk=7, error_after=5), reply(text("Back again.")))
     events = conversation.ask("Tell me about the fox.")
     got = joined(events, TEXT)
-    assert WORDS.startswith(got) or got.endswith("Back again."), (
-        f"text: expected what the model said, got {got!r}"
-    )
+    said = WORDS.startswith(got) or got.endswith("Back again.")
+    assert said, f"text: expected what the model said before its error, got {got!r}"
     model.replies(reply(text("Back again.")))
     events = conversation.ask("Once more.")
     expect("text of the next turn", expected="Back again.", got=joined(events, TEXT))
@@ -138,9 +135,8 @@ def test_model_refuses(model: Model, conversation: Conversation) -> None:
     model.replies({"error": refusal})
     events = conversation.ask("Tell me about the fox.")
     ending = events[-1]
-    assert kind_of(ending) == "RUN_ERROR" and ending.get("message"), (
-        f"end of a turn that the model's API refused: expected RUN_ERROR with a message, got {ending}"
-    )
+    expect("end of a turn that the model's API refused", expected="RUN_ERROR", got=kind_of(ending))
+    assert ending.get("message"), f"RUN_ERROR: expected a message for people, got {ending}"
 
 
 def test_resume(agent: Client, model: Model, conversation: Conversation) -> None:
