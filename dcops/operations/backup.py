@@ -26,12 +26,7 @@ def create_backup(world: World, environment: str, *, reason: str = "") -> Backup
     began = time.time()
     place = world.open(environment)
     with place.lock.acquire("backup", wait=10.0):
-        deployment = observe(place).deployment
-        if deployment is None:
-            raise NotFound(
-                "DC-NOTHING-SERVES", f"nothing serves in {environment}", do=f"dcops deploy {environment}"
-            )
-        backup = take(place, deployment, kind="manual", reason=reason)
+        backup = take(place, observe(place), reason=reason or "by hand")
         entry = Entry(
             kind="backup",
             result="ok",

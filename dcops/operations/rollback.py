@@ -108,13 +108,12 @@ def _plan_backup(place: Place, request: RollbackRequest, current: Current) -> Pl
             f"{backup.id} is a backup of {backup.environment}, not of {place.name}",
             do=f"dcops rollback {backup.id} --env {backup.environment}",
         )
-    backups.require_intact(backup.id)
-    deployment = Deployment.from_json(backup.record)
+    deployment = Deployment.from_json(backup.deployment)
     serving = current.deployment
     return make_plan(
         place,
         current,
-        deployment.revision,
+        replace(deployment.revision, toggles=dict(backup.toggles)),
         kind="rollback",
         source=f"backup:{backup.id}",
         reason=request.reason,

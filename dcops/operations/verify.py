@@ -15,7 +15,7 @@ from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import needs_model
 from dcops.operations.steps.build import build, model_revision, model_source
 from dcops.operations.steps.start import ensure_model
-from dcops.operations.steps.verify import EngineTwin, target_of
+from dcops.operations.steps.verify import EngineTwin, own_checks, target_of
 from dcops.verification.runner import run_suites
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class VerifyRequest:
 
     environment: str
     suites: Sequence[str] = ()
-    only: str = ""
+    only: Sequence[str] = ()
     junit: Path | None = None
     live: bool = False
     time_limit: float = 600.0
@@ -70,6 +70,7 @@ def _with_twin(place: Place, current: Current, request: VerifyRequest) -> Verifi
             target_of(place, record, current.toggles, live=request.live),
             tuple(request.suites) or place.environment.suites,
             only=request.only,
+            extra_paths=own_checks(place),
             time_limit=request.time_limit,
             junit=request.junit,
             handlers=EngineTwin(place, record),

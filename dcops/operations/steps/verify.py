@@ -17,6 +17,7 @@ from dcops.verification.runner import run_suites
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from dcops.client import Client
     from dcops.core.deployment import ToggleState
@@ -97,6 +98,12 @@ def target_of(place: Place, record: InstanceRecord, toggles: ToggleState, *, liv
     )
 
 
+def own_checks(place: Place) -> list[Path]:
+    """The users' own check files of this environment."""
+    directory = place.world.project.root / "environments" / place.name / "checks"
+    return [directory] if directory.is_dir() else []
+
+
 def do(run: Run) -> None:
     place = run.place
     record = run.find(run.plan.twin)
@@ -111,6 +118,7 @@ def do(run: Run) -> None:
     report = run_suites(
         target_of(place, record, run.toggles),
         run.plan.suites,
+        extra_paths=own_checks(place),
         time_limit=TIME_LIMIT_SECONDS,
         handlers=EngineTwin(place, record),
         on_result=said,
