@@ -9,11 +9,18 @@ from dcops.scripted_model.issued import sign
 
 SCHEMA = {"type": "object", "properties": {"command": {"type": "string"}}}
 BASH = {"name": "bash", "input_schema": SCHEMA}
-FILES = {"name": "files", "input_schema": {"type": "object", "properties": {"command": {"enum": ["view", "create"]}}}}
+FILES = {
+    "name": "files",
+    "input_schema": {"type": "object", "properties": {"command": {"enum": ["view", "create"]}}},
+}
 
 
 def said(asked: Any, *before: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
-    request = {"max_tokens": 4096, "messages": [*before, {"role": "user", "content": asked}], "tools": [BASH, FILES]}
+    request = {
+        "max_tokens": 4096,
+        "messages": [*before, {"role": "user", "content": asked}],
+        "tools": [BASH, FILES],
+    }
     return answer(request | more).content or []
 
 
@@ -23,7 +30,9 @@ def test_it_runs_what_it_is_told_to_run(asked: Any) -> None:
 
 
 def test_a_command_may_have_several_lines() -> None:
-    assert said("run: for i in 1 2\ndo echo $i\ndone")[0]["input"] == {"command": "for i in 1 2\ndo echo $i\ndone"}
+    assert said("run: for i in 1 2\ndo echo $i\ndone")[0]["input"] == {
+        "command": "for i in 1 2\ndo echo $i\ndone"
+    }
 
 
 @pytest.mark.parametrize(
@@ -75,7 +84,10 @@ def test_otherwise_it_says_in_one_line_what_it_is() -> None:
     ("result", "remark"),
     [
         ({"content": "a\nb\n"}, "`ls  -la` is done: 2 lines."),
-        ({"content": [{"type": "text", "text": "a"}, {"type": "image", "source": {}}]}, "`ls  -la` is done: 1 line."),
+        (
+            {"content": [{"type": "text", "text": "a"}, {"type": "image", "source": {}}]},
+            "`ls  -la` is done: 1 line.",
+        ),
         ({"content": ""}, "`ls  -la` is done: no output."),
         ({}, "`ls  -la` is done: no output."),
         ({"content": "a\nexit code: 0"}, "`ls  -la` is done: 1 line."),
@@ -94,18 +106,28 @@ def test_it_remarks_on_a_result_in_one_line(result: dict[str, Any], remark: str)
 def test_what_the_user_adds_to_a_result_comes_first() -> None:
     called = {"type": "tool_use", "id": "t", "name": "bash", "input": {"command": "ls"}}
     before = [{"role": "user", "content": "run: ls"}, {"role": "assistant", "content": [called]}]
-    content = [{"type": "tool_result", "tool_use_id": "t", "content": "x"}, {"type": "text", "text": "run: pwd"}]
+    content = [
+        {"type": "tool_result", "tool_use_id": "t", "content": "x"},
+        {"type": "text", "text": "run: pwd"},
+    ]
     assert said(content, *before)[0]["input"] == {"command": "pwd"}
 
 
 def test_it_keeps_within_max_tokens() -> None:
     request = {"max_tokens": 4, "messages": [{"role": "user", "content": "hello"}]}
     reply = answer(request)
-    assert (reply.content, reply.stop_reason) == ([{"type": "text", "text": "I am the offline"}], "max_tokens")
+    assert (reply.content, reply.stop_reason) == (
+        [{"type": "text", "text": "I am the offline"}],
+        "max_tokens",
+    )
 
 
 def test_cut_thinking_is_unsigned_and_a_cut_call_incomplete() -> None:
-    why = {"max_tokens": 2, "messages": [{"role": "user", "content": "why?"}], "thinking": {"type": "adaptive"}}
+    why = {
+        "max_tokens": 2,
+        "messages": [{"role": "user", "content": "why?"}],
+        "thinking": {"type": "adaptive"},
+    }
     assert answer(why).content == [{"type": "thinking", "thinking": "The ques", "signature": ""}]
     run = {"max_tokens": 1, "messages": [{"role": "user", "content": "run: ls -la"}], "tools": [BASH]}
     (call,) = answer(run).content or []

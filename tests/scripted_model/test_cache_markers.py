@@ -39,7 +39,12 @@ def test_the_fifth_marker_is_refused_wherever_it_is(more: dict[str, Any]) -> Non
 
 
 def test_markers_in_results_count() -> None:
-    inner = {"type": "tool_result", "tool_use_id": "a", "content": [text(), text(), text()], "cache_control": MARK}
+    inner = {
+        "type": "tool_result",
+        "tool_use_id": "a",
+        "content": [text(), text(), text()],
+        "cache_control": MARK,
+    }
     messages = [
         {"role": "user", "content": [text()]},
         {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "t", "input": {}}]},

@@ -27,7 +27,12 @@ BLOCKS = [
     {"type": "thinking", "thinking": "", "signature": "omitted"},
     {"type": "redacted_thinking", "data": "xyz"},
     {"type": "text", "text": " Two  words,\n\nand ümläuts 😄 \n"},
-    {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {"command": "ls -la", "deep": [1, {"a": None}]}},
+    {
+        "type": "tool_use",
+        "id": "toolu_1",
+        "name": "bash",
+        "input": {"command": "ls -la", "deep": [1, {"a": None}]},
+    },
     {"type": "tool_use", "id": "toolu_2", "name": "now", "input": {}},
     {"type": "web_search_tool_result", "tool_use_id": "s", "content": []},
 ]
@@ -62,7 +67,9 @@ def test_the_order_is_the_api_s() -> None:
 
 
 def test_a_call_starts_empty_and_its_input_comes_in_pieces() -> None:
-    events = list(message_events(message({"type": "tool_use", "id": "t", "name": "b", "input": {"a": 1}}), (2,)))
+    events = list(
+        message_events(message({"type": "tool_use", "id": "t", "name": "b", "input": {"a": 1}}), (2,))
+    )
     assert events[1]["content_block"] == {"type": "tool_use", "id": "t", "name": "b", "input": {}}
     deltas = [event["delta"]["partial_json"] for event in events if event["type"] == "content_block_delta"]
     assert deltas == ["", '{"', 'a"', ":1", "}"]
@@ -79,7 +86,9 @@ def test_input_that_is_no_json_goes_out_as_it_is() -> None:
 
 def test_unsigned_thinking_has_no_signature_delta() -> None:
     events = message_events(message({"type": "thinking", "thinking": "cut", "signature": ""}))
-    assert "signature_delta" not in [event["delta"]["type"] for event in events if "index" in event and "delta" in event]
+    assert "signature_delta" not in [
+        event["delta"]["type"] for event in events if "index" in event and "delta" in event
+    ]
 
 
 def test_words_keep_every_character() -> None:

@@ -41,7 +41,12 @@ def problems(*said: Any, issued: Issued | None = None, thinking: bool = False, m
         ("hello", "and?"),
         ([call("a")], [result("a")]),
         ([text("so"), call("a"), call("b")], [result("b"), result("a"), text("also this")]),
-        ([call("a")], [result("a", content=[text("x")], is_error=True)], [call("b")], [result("b", content="")]),
+        (
+            [call("a")],
+            [result("a", content=[text("x")], is_error=True)],
+            [call("b")],
+            [result("b", content="")],
+        ),
         ([THOUGHT, HIDDEN, call("a")], [result("a")]),
         ([THOUGHT | {"thinking": ""}, text("x")], "more"),
         ([{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}, text("x")],),
@@ -57,33 +62,72 @@ def test_what_the_api_takes_is_taken(said: tuple[Any, ...], thinking: bool) -> N
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        (([call("a")],), "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: a"),
+        (
+            ([call("a")],),
+            "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: a",
+        ),
         (([call("a")], "go on"), "messages.2: `tool_use` ids were found without"),
-        (([call("a"), call("b")], [result("a")]), "messages.2: `tool_use` ids were found without `tool_result` blocks"),
+        (
+            ([call("a"), call("b")], [result("a")]),
+            "messages.2: `tool_use` ids were found without `tool_result` blocks",
+        ),
         (([call("a")], [text("so"), result("a")]), "messages.2: `tool_use` ids were found without"),
-        (([call("a")], [result("a"), result("a")]), "messages.2.content.1: each tool_use must have a single result"),
+        (
+            ([call("a")], [result("a"), result("a")]),
+            "messages.2.content.1: each tool_use must have a single result",
+        ),
         (([call("a")], [result("a"), result("b")]), "messages.2.content.1: unexpected `tool_use_id` found"),
         (("done", [result("a")]), "messages.2.content.0: unexpected `tool_use_id` found"),
-        (([call("a")], [result("a")], [call("a")], [result("a")]), "messages.3: `tool_use` ids must be unique"),
-        (([call("a")], [result("a", content="", is_error=True)]), "messages.2.content.0.tool_result: content cannot be"),
-        (([call("a")], [result("a", is_error="yes")]), "messages.2.content.0.tool_result.is_error: Input should be"),
+        (
+            ([call("a")], [result("a")], [call("a")], [result("a")]),
+            "messages.3: `tool_use` ids must be unique",
+        ),
+        (
+            ([call("a")], [result("a", content="", is_error=True)]),
+            "messages.2.content.0.tool_result: content cannot be",
+        ),
+        (
+            ([call("a")], [result("a", is_error="yes")]),
+            "messages.2.content.0.tool_result.is_error: Input should be",
+        ),
         (([call("a")], [result("a", content=[text("")])]), "messages: text content blocks must be non-empty"),
-        (([call("a")], [result("a", content=3)]), "messages.2.content.0.tool_result.content: Input should be"),
+        (
+            ([call("a")], [result("a", content=3)]),
+            "messages.2.content.0.tool_result.content: Input should be",
+        ),
         (([call("a b")], [result("a b")]), "messages.1.content.0.tool_use.id: String should match pattern"),
-        (([call("a") | {"input": "x"}], [result("a")]), "messages.1.content.0.tool_use.input: Input should be a valid"),
+        (
+            ([call("a") | {"input": "x"}], [result("a")]),
+            "messages.1.content.0.tool_use.input: Input should be a valid",
+        ),
         (([call("a") | {"index": 1}], [result("a")]), "messages.1.content.0.tool_use.index: Extra inputs"),
         (([text("")], "more"), "messages: text content blocks must be non-empty"),
         (([text(" \n")], "more"), "messages: text content blocks must contain non-whitespace text"),
-        (([text("x") | {"parsed_output": None}], "more"), "messages.1.content.0.text.parsed_output: Extra inputs"),
+        (
+            ([text("x") | {"parsed_output": None}], "more"),
+            "messages.1.content.0.text.parsed_output: Extra inputs",
+        ),
         ((["x"], "more"), "messages.1.content.0.type: Field required"),
         (("", "more"), "messages.1: assistant messages must have non-empty content"),
         (([], "more"), "messages.1: assistant messages must have non-empty content"),
         ((None, "more"), "messages.1.content: Field required"),
         ((3, "more"), "messages.1.content: Input should be a valid list"),
-        (([THOUGHT | {"signature": ""}], "more"), "messages.1.content.0.thinking.signature: Invalid `signature`"),
-        (([{"type": "thinking", "thinking": "x"}], "more"), "messages.1.content.0.thinking.signature: Field required"),
-        (("x", [THOUGHT]), "messages.2.content.0: `thinking` blocks are only allowed in `assistant` messages"),
-        (([result("a")], "x"), "messages.1.content.0: `tool_result` blocks are only allowed in `user` messages"),
+        (
+            ([THOUGHT | {"signature": ""}], "more"),
+            "messages.1.content.0.thinking.signature: Invalid `signature`",
+        ),
+        (
+            ([{"type": "thinking", "thinking": "x"}], "more"),
+            "messages.1.content.0.thinking.signature: Field required",
+        ),
+        (
+            ("x", [THOUGHT]),
+            "messages.2.content.0: `thinking` blocks are only allowed in `assistant` messages",
+        ),
+        (
+            ([result("a")], "x"),
+            "messages.1.content.0: `tool_result` blocks are only allowed in `user` messages",
+        ),
         (("The answer is ",), "messages: final assistant content cannot end with trailing whitespace"),
     ],
 )
@@ -157,7 +201,9 @@ def test_changed_thinking_in_the_open_loop_is_refused(issued: Issued, changed: l
 
 def test_dropped_thinking_in_the_open_loop_is_refused(issued: Issued) -> None:
     (problem,) = problems([call("a"), call("b")], BOTH, thinking=True, issued=issued)
-    assert problem.startswith("messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`")
+    assert problem.startswith(
+        "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`"
+    )
 
 
 def test_dropped_thinking_is_taken_once_the_loop_is_over_or_thinking_is_off(issued: Issued) -> None:

@@ -43,7 +43,13 @@ def test_every_field_is_read() -> None:
         "claude-x",
         {"output_tokens": 9},
     )
-    assert (reply.chunk, reply.chunk_bytes, reply.delay, reply.first_delay, reply.pings) == ((3,), (1, 7), 0.5, 1, 2)
+    assert (reply.chunk, reply.chunk_bytes, reply.delay, reply.first_delay, reply.pings) == (
+        (3,),
+        (1, 7),
+        0.5,
+        1,
+        2,
+    )
     assert reply.error
     assert (reply.error.status, reply.error_after) == (529, Point(4))
     assert reply.disconnect_after == Point(100, "bytes")

@@ -29,7 +29,10 @@ def request(**changes: Any) -> dict[str, Any]:
         {"thinking": {"type": "enabled", "budget_tokens": 1024}, "model": "claude-haiku-4-5"},
         {"thinking": {"type": "enabled", "budget_tokens": 1024}, "model": "claude-of-tomorrow"},
         {"thinking": {"type": "disabled"}, "tool_choice": {"type": "tool", "name": "bash"}},
-        {"thinking": {"type": "adaptive"}, "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+        {
+            "thinking": {"type": "adaptive"},
+            "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+        },
         {"tools": None, "tool_choice": {"type": "none"}},
         {"tools": [{"type": "bash_20250124", "name": "bash"}, {"type": "computer_toolset_20260801"}]},
         {"model": "claude-of-tomorrow", "max_tokens": 1_000_000},
@@ -66,11 +69,23 @@ def test_what_the_api_takes_is_taken(changes: dict[str, Any]) -> None:
         ),
         ({"tool_choice": {"type": "some"}}, "tool_choice.type: Input should be"),
         ({"tool_choice": {"type": "tool", "name": "sh"}}, "tool_choice.name: Tool 'sh' not found"),
-        ({"tool_choice": {"type": "auto"}, "tools": ...}, "tool_choice: tool_choice may only be specified while"),
+        (
+            {"tool_choice": {"type": "auto"}, "tools": ...},
+            "tool_choice: tool_choice may only be specified while",
+        ),
         ({"thinking": {"type": "on"}}, "thinking: Input tag does not match"),
-        ({"thinking": {"type": "adaptive", "budget_tokens": 2000}}, "thinking.adaptive.budget_tokens: Extra inputs"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, '"thinking.type.enabled" is not supported'),
-        ({"thinking": {"type": "adaptive"}, "model": "claude-haiku-4-5"}, '"thinking.type.adaptive" is not supported'),
+        (
+            {"thinking": {"type": "adaptive", "budget_tokens": 2000}},
+            "thinking.adaptive.budget_tokens: Extra inputs",
+        ),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+            '"thinking.type.enabled" is not supported',
+        ),
+        (
+            {"thinking": {"type": "adaptive"}, "model": "claude-haiku-4-5"},
+            '"thinking.type.adaptive" is not supported',
+        ),
         (
             {"thinking": {"type": "enabled", "budget_tokens": 1023}, "model": "claude-haiku-4-5"},
             "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
