@@ -162,9 +162,15 @@ def build_failed(lines: list[str]) -> OperationFailed:
         "DC-BUILD-FAILED",
         "The implementation could not be built.",
         cause="build",
-        why="\n".join(lines[-20:]),
+        why="\n".join(_last_output(lines)[-20:]),
         do="Correct what the last lines name, then deploy again.",
     )
+
+
+def _last_output(lines: list[str]) -> list[str]:
+    """What the failing step itself said; the builder's own talk begins and ends it."""
+    begins = max((at for at, line in enumerate(lines, 1) if line.startswith(" ---> Running in")), default=0)
+    return [line for line in lines[begins:] if not line.startswith("Removing intermediate container")]
 
 
 def _build_by_command(tree: Path, dockerfile: Path, tag: str, labels: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcops.core.protocols import Finding, InstanceSpec, InstanceState, ProxyLayout, ProxyState
-from dcops.engines import control
+from dcops.engines import control, ports
 from dcops.engines.docker import Absent, Daemon, document
 from dcops.engines.docker_builds import DockerBuilds
 from dcops.engines.docker_checks import check_version, findings
@@ -170,7 +170,19 @@ class DockerEngine(DockerBuilds):
         except DcopsError as error:
             if "already allocated" not in error.why and "already in use" not in error.why:
                 raise
-            raise port_taken(port, self._daemon.published(port), error.why) from error
+            raise self._port_taken(port) from error
+
+    def _port_taken(self, port: int) -> PreconditionMissing:
+        containers = [f"container {name}" for name in self._daemon.published(port)]
+        holder = containers[0] if containers else ports.owner(port) if self._daemon.local else ""
+        return PreconditionMissing(
+            "DC-PORT-TAKEN",
+            f"port {port} is taken",
+            why=f"{holder or 'another program'} listens on it",
+            do="stop that program, or set another `port` (or `auto`) in environment.yaml",
+            port=port,
+            owner=holder,
+        )
 
     def address(self, instance: str) -> str:
         return LAYOUT.instance_dial.replace("{id}", instance)
@@ -238,18 +250,6 @@ class DockerEngine(DockerBuilds):
         for kind in VOLUMES:
             if with_data or kind not in DATA_VOLUMES:
                 daemon.remove_volume(self._names.volume(kind))
-
-
-def port_taken(port: int, owners: list[str], why: str) -> PreconditionMissing:
-    owner = f"container {owners[0]}" if owners else ""
-    return PreconditionMissing(
-        "DC-PORT-TAKEN",
-        f"Port {port} is taken" + (f" by {owner}." if owner else "."),
-        why=why,
-        do="Stop its owner, or set another port (or auto) in environment.yaml.",
-        port=port,
-        owner=owner,
-    )
 
 
 def _request(roots: dict[str, str], operations: Operations) -> bytes:

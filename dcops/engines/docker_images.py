@@ -107,6 +107,8 @@ LABEL {_labels(labels)}
 USER 0:0
 COPY tree /opt/build/{context.name}
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/build
+# Not the workspace: Python would import what tools have written there.
+WORKDIR /opt/build
 USER {INSTANCE_USER}:{INSTANCE_USER}
 """
     return Recipe(dockerfile, {"tree": context.tree})

@@ -136,7 +136,6 @@ def instance_config(names: Names, spec: InstanceSpec, image: str) -> Config:
         "Cmd": [],
         "Env": [f"{name}={value}" for name, value in _variables(spec).items()],
         "User": f"{INSTANCE_USER}:{INSTANCE_USER}",
-        "WorkingDir": "/workspace",
         "Hostname": spec.id,
         "StopSignal": "SIGTERM",
         "StopTimeout": max(1, round(spec.stop_seconds)),
