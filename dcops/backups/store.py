@@ -213,7 +213,7 @@ class BackupRepository:
         self, identity: str, error_class: type[CheckFailed | PreconditionMissing]
     ) -> Iterator[_Content]:
         """A backup, its members and its open archive; what is corrupt in them becomes an error for users."""
-        self.get(identity)
+        identity = self.get(identity).id
         try:
             backup, members = read_manifest(self.path / identity)
             with self._open(identity) as file:

@@ -93,8 +93,11 @@ def sort_key(identity: str) -> tuple[str, int]:
 
 
 def created_of(identity: str) -> float:
-    """Seconds since the epoch that an id names."""
-    return datetime.strptime(sort_key(identity)[0], "%Y%m%d_%H%M%S").replace(tzinfo=UTC).timestamp()
+    """Seconds since the epoch that an id names; 0 when it names no real time."""
+    try:
+        return datetime.strptime(sort_key(identity)[0], "%Y%m%d_%H%M%S").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def is_backup_id(text: str) -> bool:
