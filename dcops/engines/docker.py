@@ -1,340 +1,308 @@
-"""The Docker daemon as far as the engine needs it: plain data in and out, and errors that say what to do.
+"""The Docker engine: instances and proxy as containers, truth in volumes, nothing bound to this machine.
 
-Nothing else imports the SDK, and it is imported at the first call: it costs 100 ms.
+The control store is reached by one command in the proxy's container, or in a helper container while the
+proxy is down. Each instance has an internal network of its own, on which the proxy answers as ``gateway``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import shutil
-import struct
-from dataclasses import dataclass
-from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from dcops.core.protocols import Finding, InstanceSpec, InstanceState, ProxyLayout, ProxyState
+from dcops.engines import control, ports
+from dcops.engines.docker_builds import DockerBuilds
+from dcops.engines.docker_checks import check_version, findings
+from dcops.engines.docker_daemon import Absent, Daemon, document
+from dcops.engines.docker_objects import (
+    DATA_VOLUMES,
+    LAYOUT,
+    VOLUMES,
+    Config,
+    Names,
+    helper_config,
+    instance_config,
+    instance_network,
+    proxy_config,
+    proxy_labels,
+    store_mounts,
+    volume_mounts,
+)
+from dcops.engines.store import Operations, Store
 from dcops.errors import DcopsError, NotFound, PreconditionMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-CONNECT_SECONDS = 2
-CALL_SECONDS = 60
-BUILD_SECONDS = 900
+    from dcops.core.environment import Environment, Project
 
-
-class Absent(NotFound):
-    """The daemon has no such container, image, network or volume, or the container does not run."""
+_CONTROL = ["python3", "-I", "-S", "-c", Path(control.__file__).read_text()]
+_STORE_ROOTS = {"": "/control", control.INSTANCES: "/instances"}
+_SECRET_ROOTS = {"": "/secrets"}
 
 
-class BuildError(Exception):
-    """An image could not be built; ``lines`` is what the builder said."""
+class DockerEngine(DockerBuilds):
+    """One environment on one Docker daemon.
 
-    def __init__(self, lines: Sequence[str]) -> None:
-        super().__init__(lines[-1] if lines else "no output")
-        self.lines = list(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a command in a container wrote."""
-
-    output: bytes
-    errors: bytes
-
-
-class Daemon:
-    """One daemon, found as the ``docker`` command finds it: ``$DOCKER_HOST``, else the local socket.
-
-    Names are those of the objects; every method raises PreconditionMissing when the daemon cannot be used
-    and Absent when the object is not there.
+    Args:
+        project: Whose objects they are.
+        environment: Which of its environments.
+        daemon: The daemon; found as the ``docker`` command finds it when absent.
     """
 
-    @cached_property
-    def _api(self) -> Any:
-        from docker import APIClient  # noqa: PLC0415
-        from docker.utils import kwargs_from_env  # noqa: PLC0415
+    name = "docker"
 
-        with _translated():
-            api: Any = APIClient(**kwargs_from_env(), version="auto", timeout=CONNECT_SECONDS)
-        api.timeout = CALL_SECONDS
-        return api
+    def __init__(self, project: Project, environment: Environment, daemon: Daemon | None = None) -> None:
+        super().__init__(Names(project, environment), daemon or Daemon())
+        self._helpers = count()
 
-    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        function = getattr(self._api, method)
-        with _translated():
-            return function(*args, **kwargs)
+    def findings(self) -> list[Finding]:
+        return findings(self._daemon, self._names.environment.base_image)
 
-    def version(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._call("version")
-        return found
+    def check(self) -> None:
+        check_version(self._daemon.version()["Version"])
+        self._base()
 
-    def info(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._call("info")
-        return found
-
-    @property
-    def local(self) -> bool:
-        """Whether its ports and files are those of this machine."""
-        return str(self._api.base_url).startswith("http+docker://localhost")
-
-    def image(self, name: str) -> dict[str, Any] | None:
-        return self._found("inspect_image", name)
-
-    def images(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._call("images", filters={"label": _filters(labels)})
-        return found
-
-    def remove_image(self, name: str) -> None:
-        with contextlib.suppress(Absent):
-            self._call("remove_image", name, force=True)
-
-    def prune_images(self, labels: Mapping[str, str]) -> None:
-        """Remove what a failed build left: images without a name."""
-        self._call("prune_images", filters={"dangling": True, "label": _filters(labels)})
-
-    def build(self, context: IO[bytes], tag: str) -> None:
-        """Build an image from a tar stream with its Dockerfile.
-
-        Raises:
-            BuildError: With the builder's lines.
-        """
-        steps = self._call(
-            "build",
-            fileobj=context,
-            custom_context=True,
-            tag=tag,
-            rm=True,
-            forcerm=True,
-            decode=True,
-            timeout=BUILD_SECONDS,
-            use_config_proxy=False,
-            network_mode="none",
-        )
-        lines: list[str] = []
-        with _translated():
-            for step in steps:
-                text = step.get("stream") or step.get("error") or ""
-                lines += [line for line in text.splitlines() if line.strip()]
-                if "error" in step:
-                    raise BuildError(lines)
-
-    def container(self, name: str) -> dict[str, Any] | None:
-        return self._found("inspect_container", name)
-
-    def containers(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        """All that carry these labels, running or not, as ``docker inspect`` shows them."""
-        listed = self._call("containers", all=True, filters={"label": _filters(labels)})
-        # One may go between the listing and the look at it.
-        inspected = [self.container(each["Id"]) for each in listed]
-        return [each for each in inspected if each is not None]
-
-    def published(self, port: int) -> list[str]:
-        """Names of the running containers that publish this port of the host."""
-        listed = self._call("containers", filters={"publish": str(port)})
-        return [name.lstrip("/") for each in listed for name in each["Names"]]
-
-    def create(self, name: str, config: Mapping[str, Any]) -> None:
-        self._call("create_container_from_config", dict(config), name)
-
-    def start(self, name: str) -> None:
-        self._call("start", name)
-
-    def stop(self, name: str) -> None:
-        """SIGTERM, the container's own stop timeout, SIGKILL."""
-        found = self.container(name)
-        if found is not None and found["State"]["Status"] != "exited":
-            with contextlib.suppress(Absent):
-                self._call("stop", name, timeout=found["Config"].get("StopTimeout") or 10)
-
-    def remove(self, name: str) -> None:
-        with contextlib.suppress(Absent):
-            self._call("remove_container", name, force=True, v=True)
-
-    def rename(self, name: str, to: str) -> None:
-        self._call("rename", name, to)
-
-    def restart_policy(self, name: str, policy: str) -> None:
-        self._call("update_container", name, restart_policy={"Name": policy})
-
-    def execute(self, container: str, command: Sequence[str], request: bytes = b"") -> Answer:
-        """Run a command in a running container and write ``request`` to its stdin."""
-        created = self._call("exec_create", container, list(command), stdin=True)
-        return _converse(self._call("exec_start", created["Id"], socket=True), request)
-
-    def run(self, name: str, config: Mapping[str, Any], request: bytes = b"") -> Answer:
-        """Run a command in a container of its own, which is gone when this returns."""
-        streams = {"OpenStdin": True, "StdinOnce": True, "AttachStdin": True, "AttachStdout": True}
-        self.create(name, {**config, **streams, "AttachStderr": True})
-        try:
-            attached = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-            sock = self._call("attach_socket", name, params=attached)
-            self.start(name)
-            return _converse(sock, request)
-        finally:
-            self.remove(name)
-
-    def logs(self, name: str, *, lines: int, follow: bool) -> Iterator[str]:
-        chunks = self._call("logs", name, stream=True, follow=follow, tail=lines)
-        rest = b""
-        for chunk in chunks if not isinstance(chunks, bytes) else [chunks]:
-            *whole, rest = (rest + chunk).split(b"\n")
-            yield from (line.decode(errors="replace") for line in whole)
-        if rest:
-            yield rest.decode(errors="replace")
-
-    def network(self, name: str) -> dict[str, Any] | None:
-        return self._found("inspect_network", name)
-
-    def networks(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._call("networks", filters={"label": _filters(labels)})
-        return found
-
-    def create_network(self, name: str, config: Mapping[str, Any]) -> None:
-        self._call("create_network", name, driver="bridge", check_duplicate=True, **config)
-
-    def connect(self, container: str, network: str, alias: str) -> None:
-        self._call("connect_container_to_network", container, network, aliases=[alias])
-
-    def remove_network(self, name: str) -> None:
-        """Disconnect all that is connected, then remove it."""
-        found = self.network(name)
-        if found is None:
+    def prepare(self) -> None:
+        """Volumes with their owners; the control volume is made last and stands for all of them."""
+        names = self._names
+        if self._daemon.volume(names.volume("control")) is not None:
             return
-        for container in found.get("Containers") or {}:
+        image = self._proxy_image()
+        for kind in VOLUMES[:-1]:
+            self._daemon.create_volume(names.volume(kind), names.labels)
+        # An empty volume takes the owner of the image's directory when it is first mounted.
+        self._helper(image, ["true"], volume_mounts(names, VOLUMES[:-1]))
+        self._daemon.create_volume(names.volume("control"), names.labels)
+
+    def store(self) -> Store:
+        return Store(self._operate)
+
+    def _operate(self, operations: Operations) -> list[Any]:
+        """One round trip: in the proxy's container, or beside its volumes while it is down."""
+        request = _request(_STORE_ROOTS, operations)
+        proxy = self._daemon.container(self._names.proxy)
+        if proxy is not None and proxy["State"]["Status"] == "running":
+            # It may go in this moment; the operations have then not begun.
             with contextlib.suppress(Absent):
-                self._call("disconnect_container_from_network", container, name, force=True)
-        with contextlib.suppress(Absent):
-            self._call("remove_network", name)
+                return _results(self._daemon.execute(self._names.proxy, _CONTROL, request))
+        if self._daemon.volume(self._names.volume("control")) is None:
+            if all(each["op"] in ("read", "list") for each in operations):
+                return [None if each["op"] == "read" else [] for each in operations]
+            self.prepare()
+        image = self._proxy_image() if proxy is None else proxy["Image"]
+        return _results(self._helper(image, _CONTROL, store_mounts(self._names), request))
 
-    def volume(self, name: str) -> dict[str, Any] | None:
-        return self._found("inspect_volume", name)
+    def write_secret(self, name: str, value: bytes | None) -> None:
+        """Put a secret into the proxy's secret volume; it travels on a stdin only."""
+        self.prepare()
+        store = Store(self._operate_secrets)
+        store.write({name: value})
 
-    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
-        self._call("create_volume", name, labels=dict(labels))
+    def _operate_secrets(self, operations: Operations) -> list[Any]:
+        mounts = volume_mounts(self._names, ["secrets"])
+        request = _request(_SECRET_ROOTS, operations)
+        return _results(self._helper(self._proxy_image(), _CONTROL, mounts, request))
 
-    def remove_volume(self, name: str) -> None:
-        with contextlib.suppress(Absent):
-            self._call("remove_volume", name)
+    def _helper(self, image: str, command: list[str], mounts: list[Config], request: bytes = b"") -> Any:
+        name = f"{self._names.prefix}-helper-{os.getpid()}-{next(self._helpers)}"
+        return self._daemon.run(name, helper_config(self._names, image, command, mounts), request)
 
-    def _found(self, method: str, name: str) -> dict[str, Any] | None:
+    def layout(self, port: int) -> ProxyLayout:  # noqa: ARG002 - inside its container the port is always the same
+        return LAYOUT
+
+    def proxy(self) -> ProxyState:
+        found = self._daemon.container(self._names.proxy)
+        if found is None:
+            return ProxyState(running=False)
+        labels = found["Config"]["Labels"]
+        return ProxyState(
+            running=found["State"]["Status"] == "running",
+            configuration=labels["dcops.configuration"],
+            port=int(labels["dcops.port"]),
+            version=labels["dcops.caddy"],
+        )
+
+    def start_proxy(self, configuration: bytes, *, bind: str, port: int) -> None:
+        """Run the proxy with exactly this configuration; replacing another one cuts its streams."""
+        names, daemon = self._names, self._daemon
+        self.prepare()
+        wanted = proxy_labels(configuration, bind=bind, port=port)
+        found = daemon.container(names.proxy)
+        if found is not None and wanted.items() <= found["Config"]["Labels"].items():
+            with self._port_errors(port):
+                daemon.start(names.proxy)
+            return
+        if daemon.network(names.network) is None:
+            daemon.create_network(names.network, {"labels": names.labels})
+        fresh = f"{names.proxy}-new"
+        daemon.remove(fresh)
+        config = proxy_config(names, self._proxy_image(), configuration, bind=bind, port=port)
+        daemon.create(fresh, config)
+        for network in daemon.networks({**names.labels, "dcops.instance": ""}):
+            daemon.connect(fresh, network["Name"], "gateway")
+        self._replace_proxy(fresh, port)
+
+    def _replace_proxy(self, fresh: str, port: int) -> None:
+        self._daemon.stop(self._names.proxy)
         try:
-            found: dict[str, Any] = self._call(method, name)
-        except Absent:
-            return None
-        return found
+            with self._port_errors(port):
+                self._daemon.start(fresh)
+        except DcopsError:
+            self._daemon.remove(fresh)
+            with contextlib.suppress(Absent):
+                self._daemon.start(self._names.proxy)
+            raise
+        self._daemon.remove(self._names.proxy)
+        self._daemon.rename(fresh, self._names.proxy)
 
+    @contextlib.contextmanager
+    def _port_errors(self, port: int) -> Iterator[None]:
+        """Docker says that a port is taken only when the container starts, and never by whom."""
+        try:
+            yield
+        except DcopsError as error:
+            if "already allocated" not in error.why and "already in use" not in error.why:
+                raise
+            raise self._port_taken(port) from error
 
-def _filters(labels: Mapping[str, str]) -> list[str]:
-    return [f"{name}={value}" if value else name for name, value in labels.items()]
-
-
-def _converse(sock: Any, request: bytes) -> Answer:
-    """Write the request and read both streams to their end.
-
-    The daemon's framing (stream, three bytes, size) is read here: the SDK's helpers poll for each byte.
-    """
-    streams: dict[int, list[bytes]] = {1: [], 2: []}
-    with _translated(), contextlib.closing(sock):
-        # The SDK hands out a read-only file over the connection; writing needs the socket below it.
-        connection = getattr(sock, "_sock", sock)
-        connection.sendall(request)
-        while header := _exactly(connection, 8):
-            stream, size = struct.unpack(">BxxxL", header)
-            streams[stream].append(_exactly(connection, size))
-    return Answer(b"".join(streams[1]), b"".join(streams[2]))
-
-
-def _exactly(connection: Any, size: int) -> bytes:
-    data = b""
-    while len(data) < size and (more := connection.recv(size - len(data))):
-        data += more
-    return data
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    from docker import errors  # noqa: PLC0415
-
-    try:
-        yield
-    except errors.NotFound as error:
-        raise Absent("DC-ENGINE-OBJECT-MISSING", _said(error)) from error
-    except errors.APIError as error:
-        if "is not running" in _said(error):
-            raise Absent("DC-ENGINE-OBJECT-MISSING", _said(error)) from error
-        raise _refused(_said(error)) from error
-    except (errors.DockerException, OSError) as error:
-        raise _unreachable(error) from error
-
-
-def _said(error: Any) -> str:
-    return str(error.explanation or error).strip()
-
-
-def _refused(said: str) -> DcopsError:
-    if "non-overlapping IPv4 address pool" in said:
+    def _port_taken(self, port: int) -> PreconditionMissing:
+        containers = [f"container {name}" for name in self._daemon.published(port)]
+        holder = containers[0] if containers else ports.owner(port) if self._daemon.local else ""
         return PreconditionMissing(
-            "DC-ENGINE-NETWORKS-FULL",
-            "Docker has no addresses left for another network.",
-            why=said,
-            do="Remove networks that nobody uses (docker network prune), or add "
-            '"default-address-pools" to /etc/docker/daemon.json.',
+            "DC-PORT-TAKEN",
+            f"port {port} is taken",
+            why=f"{holder or 'another program'} listens on it",
+            do="stop that program, or set another `port` (or `auto`) in environment.yaml",
+            port=port,
+            owner=holder,
         )
-    return PreconditionMissing(
-        "DC-ENGINE-REFUSED",
-        "Docker refused the request.",
-        why=said,
-        do="Look at the daemon's log (journalctl -u docker), then run the command again.",
+
+    def address(self, instance: str) -> str:
+        return LAYOUT.instance_dial.replace("{id}", instance)
+
+    def start(self, spec: InstanceSpec) -> None:
+        names, daemon = self._names, self._daemon
+        container = names.instance(spec.id)
+        if daemon.network(container) is None:
+            daemon.create_network(container, instance_network(names, spec.id))
+        self._connect_proxy(container)
+        if daemon.container(container) is None:
+            self.store().write({f"instances/{spec.id}/{name}": data for name, data in spec.control.items()})
+            daemon.create(container, instance_config(names, spec, names.build(spec.build)))
+        daemon.start(container)
+
+    def _connect_proxy(self, network: str) -> None:
+        proxy = self._daemon.container(self._names.proxy)
+        if proxy is not None and network not in proxy["NetworkSettings"]["Networks"]:
+            self._daemon.connect(self._names.proxy, network, "gateway")
+
+    def stop(self, instance: str, *, remove: bool = True) -> None:
+        container = self._names.instance(instance)
+        self._daemon.stop(container)
+        if remove:
+            self._daemon.remove(container)
+            self._daemon.remove_network(container)
+            self.store().write({f"instances/{instance}": None})
+
+    def kill(self, instance: str) -> None:
+        """Kill all that runs in it, from inside: after a ``docker kill`` Docker would not restart it."""
+        with contextlib.suppress(Absent):
+            self._daemon.execute(self._names.instance(instance), ["sh", "-c", "kill -9 -1"])
+
+    def keep(self, instance: str, *, always: bool) -> None:
+        policy = "unless-stopped" if always else "on-failure"
+        self._daemon.restart_policy(self._names.instance(instance), policy)
+
+    def instances(self) -> list[InstanceState]:
+        found = self._daemon.containers({**self._names.labels, "dcops.instance": ""})
+        return sorted((_state(each) for each in found), key=lambda each: (each.started, each.id))
+
+    def logs(self, instance: str, *, lines: int, follow: bool = False) -> Iterator[str]:
+        container = self._names.instance(instance)
+        if self._daemon.container(container) is None:
+            raise NotFound(
+                "DC-INSTANCE-UNKNOWN",
+                f"There is no instance {instance} in {self._names.environment.name}.",
+                do=f"dcops status {self._names.environment.name} shows those that are there.",
+            )
+        return self._daemon.logs(container, lines=lines, follow=follow)
+
+    def halt(self) -> None:
+        instances = [self._names.instance(each.id) for each in self.instances()]
+        _at_once(self._daemon.stop, [self._names.proxy, *instances])
+
+    def revive(self, instances: Sequence[str]) -> None:
+        containers = [self._names.proxy, *map(self._names.instance, instances)]
+        _at_once(self._daemon.start, containers)
+
+    def remove(self, *, with_data: bool) -> None:
+        labels, daemon = self._names.labels, self._daemon
+        _at_once(daemon.remove, [each["Id"] for each in daemon.containers(labels)])
+        for network in daemon.networks(labels):
+            daemon.remove_network(network["Id"])
+        for kind in VOLUMES:
+            if with_data or kind not in DATA_VOLUMES:
+                daemon.remove_volume(self._names.volume(kind))
+
+
+def _request(roots: dict[str, str], operations: Operations) -> bytes:
+    return json.dumps({"roots": roots, "operations": operations}).encode() + b"\n"
+
+
+def _results(answer: Any) -> list[Any]:
+    found = document(answer)
+    if "error" in found:
+        raise PreconditionMissing(
+            "DC-STORE-FAILED",
+            "The control store refused an operation.",
+            why=found["error"],
+            do="Look at the disk that Docker's volumes are on.",
+        )
+    results: list[Any] = found["results"]
+    return results
+
+
+def _state(container: dict[str, Any]) -> InstanceState:
+    labels, state = container["Config"]["Labels"], container["State"]
+    status = state["Status"]
+    ended = status in ("exited", "dead", "restarting")
+    return InstanceState(
+        id=labels["dcops.instance"],
+        role=labels["dcops.role"],
+        release=labels["dcops.release"],
+        build=labels["dcops.build"],
+        status=_STATUSES.get(status, "running"),
+        exit_code=state["ExitCode"] if ended else None,
+        restarts=container["RestartCount"],
+        started=_seconds(state["StartedAt"]),
     )
 
 
-def _unreachable(error: BaseException) -> PreconditionMissing:
-    """Absent, forbidden and down have three different fixes."""
-    found = _errno(error)
-    if found in (errno.EACCES, errno.EPERM):
-        return PreconditionMissing(
-            "DC-ENGINE-DENIED",
-            "This user may not use Docker.",
-            why=f"the daemon's socket is closed to you ({error})",
-            do="sudo usermod -aG docker $USER, log in again; or use the process engine (--engine process).",
-        )
-    if found == errno.ENOENT and not (shutil.which("dockerd") or shutil.which("docker")):
-        return PreconditionMissing(
-            "DC-ENGINE-ABSENT",
-            "Docker is not installed here.",
-            why="there is neither a socket nor a docker command",
-            do="make docker (installs it, as root), or use the process engine (--engine process).",
-        )
-    return PreconditionMissing(
-        "DC-ENGINE-DOWN",
-        "The Docker daemon does not answer.",
-        why=str(error),
-        do="sudo systemctl start docker, or make docker where there is no systemd.",
-    )
+_STATUSES: dict[str, Any] = {
+    "created": "starting",
+    "restarting": "failed",
+    "exited": "exited",
+    "dead": "failed",
+    "removing": "exited",
+}
 
 
-def _errno(error: BaseException) -> int | None:
-    """The system's error number, however deep the libraries have wrapped it."""
-    waiting: list[Any] = [error]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, OSError) and one.errno is not None:
-            return one.errno
-        if isinstance(one, BaseException):
-            waiting += [*one.args, one.__cause__, one.__context__]
-    return None
+def _seconds(moment: str) -> float:
+    """Docker writes nanoseconds, and year 1 for never."""
+    whole, _, fraction = moment.rstrip("Z").partition(".")
+    seconds = datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}+00:00").timestamp()
+    return max(0.0, seconds)
 
 
-def document(answer: Answer) -> Any:
-    """The JSON document that a command answered with.
-
-    Raises:
-        PreconditionMissing: It answered nothing that can be read; its last words are in ``why``.
-    """
-    try:
-        return json.loads(answer.output)
-    except ValueError:
-        said = answer.errors.decode(errors="replace").strip()[-2000:]
-        raise _refused(said or "a helper container ended without an answer") from None
+def _at_once(action: Callable[[str], None], names: Iterable[str]) -> None:
+    """Do it to all side by side; the first failure is raised after all have ended."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for future in [pool.submit(action, name) for name in names]:
+            future.result()

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcops.core.protocols import BuildContext, Platform, Say
-from dcops.engines.docker import BuildError, Daemon, document
 from dcops.engines.docker_caddy import caddy_binary, caddy_version
+from dcops.engines.docker_daemon import BuildError, Daemon, document
 from dcops.engines.docker_images import Recipe, dependencies_recipe, proxy_recipe, release_recipe
 from dcops.engines.docker_objects import Names, helper_config
 from dcops.errors import OperationFailed, PreconditionMissing

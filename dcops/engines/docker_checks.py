@@ -13,7 +13,7 @@ from dcops.errors import PreconditionMissing
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dcops.engines.docker import Daemon
+    from dcops.engines.docker_daemon import Daemon
 
 OLDEST = (20, 10)
 LITTLE_DISK = 2 << 30
