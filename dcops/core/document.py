@@ -36,7 +36,9 @@ class Document:
         try:
             loader = _loader(yaml)(content.decode("utf-8-sig"))
             node = loader.get_single_node()
-            value = {} if node is None else loader.construct_document(node)
+            value = None if node is None else loader.construct_document(node)
+            lines: dict[Path, int] = {}
+            found = () if value is None else tuple(_index(node, (), lines))
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             text = "; ".join(part for part in (error.context, error.problem) if part)
@@ -47,10 +49,7 @@ class Document:
             return cls._broken(file, "it is nested too deeply", 1)
         except (yaml.YAMLError, ValueError) as error:
             return cls._broken(file, str(error), 1)
-        if node is None or value is None:
-            return cls(file, {})
-        lines: dict[Path, int] = {}
-        return cls(file, value, lines, tuple(_index(node, (), lines)))
+        return cls(file, {} if value is None else value, lines, found)
 
     @classmethod
     def _broken(cls, file: str, problem: str, line: int) -> Document:

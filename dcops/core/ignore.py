@@ -41,13 +41,13 @@ def _rule(pattern: str) -> _Rule:
     kept, directories_only = pattern.startswith("!"), pattern.endswith("/")
     body = pattern.removeprefix("!").rstrip("/")
     anchored = "/" in body
-    parts = re.split(r"(\*\*/|/\*\*|\*|\?|\[[^]/]+\])", body.removeprefix("/"))
+    parts = re.split(r"(/\*\*/|\*\*/|/\*\*|\*|\?|\[[^]/]+\])", body.removeprefix("/"))
     expression = "".join(_translate(part) for part in parts)
     return _Rule(re.compile(expression if anchored else f"(?:.*/)?{expression}"), kept, directories_only)
 
 
 def _translate(part: str) -> str:
-    wild = {"**/": "(?:.*/)?", "/**": "/.*", "*": "[^/]*", "?": "[^/]"}
+    wild = {"/**/": "/(?:.*/)?", "**/": "(?:.*/)?", "/**": "/.*", "*": "[^/]*", "?": "[^/]"}
     if part in wild:
         return wild[part]
     if part.startswith("[") and part.endswith("]"):

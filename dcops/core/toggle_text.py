@@ -27,8 +27,8 @@ def set_value(text: str, name: str, value: Any) -> str:
     Raises:
         NotEditableError: Nothing that can be written there reads back as the value.
     """
-    root = _root(text)
     wanted = _values(text) | {name: value}
+    root = _root(text)
     entry = _entry(root, name)
     for written in _writings(value, entry[1].style if entry and entry[1].id == "scalar" else None):
         candidate = _replaced(text, entry[1], written) if entry else _added(text, root, name, written)
@@ -43,11 +43,11 @@ def unset_value(text: str, name: str) -> str:
     Raises:
         NotEditableError: The entry cannot be taken out alone.
     """
+    wanted = {key: value for key, value in _values(text).items() if key != name}
     root = _root(text)
     entry = _entry(root, name)
     if entry is None:
         return text
-    wanted = {key: value for key, value in _values(text).items() if key != name}
     for candidate in _without(text, root, *entry):
         if _same(candidate, wanted):
             return candidate
