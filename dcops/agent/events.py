@@ -16,6 +16,18 @@ Block = dict[str, Any]
 """One content block in the form of the Messages API."""
 
 
+class Fault(Exception):  # noqa: N818 - what ends a turn that nobody stopped
+    """A turn cannot go on: `code` is stable, the text is for people.
+
+    `mid_stream` tells that a reply had begun, so that the turn counts as interrupted and not as failed.
+    """
+
+    def __init__(self, code: str, message: str, *, mid_stream: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.mid_stream = mid_stream
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened in a turn; on the wire it is ``{"type": type, **data}``."""

@@ -189,6 +189,11 @@ class Journal:
         """Runs `work` (calls of this journal) in the writing thread, all or nothing, in submission order."""
         return await self._store.submit(work)
 
+    def together(self, work: Callable[[], T]) -> T:
+        """Runs `work` (calls of this journal) as one transaction, all or nothing."""
+        with self._store.transaction():
+            return work()
+
     # Sessions
 
     def create_session(self, toggles: Mapping[str, Any] | None = None, *, synthetic: bool = False) -> str:
@@ -258,6 +263,8 @@ class Journal:
     ) -> Turn:
         """Starts a turn that this instance owns: its user message and RUN_STARTED are written with it.
 
+        A session without a title takes one from its first input.
+
         Args:
             session: the session's id.
             text: the user's input, a text or content blocks of the Messages API.
@@ -286,6 +293,7 @@ class Journal:
             blocks = [{"type": "text", "text": text}] if isinstance(text, str) else text
             self.put_message(turn, self.next_position(session), {"role": "user", "content": blocks})
             spoken = "\n".join(block.get("text", "") for block in blocks if block.get("type") == "text")
+            db.execute("UPDATE sessions SET title = ? WHERE id = ? AND title IS NULL", (spoken[:80], session))
             self.append(session, turn.id, [run_started(session, turn.id, spoken)])
         return turn
 

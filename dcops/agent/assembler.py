@@ -1,0 +1,192 @@
+"""From the API's stream events to blocks: a pure state machine, keyed by block index.
+
+It never acts on what a block's start says about a call's input (that is always empty in a stream), parses a
+call's input once, at the block's end, and lets through what it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import orjson
+
+from .events import Fault
+
+if TYPE_CHECKING:
+    from .events import Block
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A block begins; `block` is what its start says."""
+
+    index: int
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """More of a block: of its `text`, its `thinking`, or the JSON text of its `input`."""
+
+    index: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A block is complete; `fault` says why a call's input is not one JSON object."""
+
+    index: int
+    block: Block
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The model stopped, and why; the counters are cumulative."""
+
+    reason: str | None
+    usage: dict[str, Any]
+
+
+Action = Started | Piece | Ended | Stopped
+
+_PIECES = {"text_delta": "text", "thinking_delta": "thinking"}
+
+
+class Assembler:
+    """One reply as it arrives.
+
+    Attributes:
+        message: what the reply says about itself: id, model, usage, stop_reason; content excepted.
+        blocks: the blocks by index in the order of their starts; those still open hold what came so far.
+        open: the indices of blocks that have not ended.
+        done: whether the reply is complete.
+    """
+
+    def __init__(self) -> None:
+        """Expects a `message_start` first."""
+        self.message: dict[str, Any] = {}
+        self.blocks: dict[int, Block] = {}
+        self.open: set[int] = set()
+        self.done = False
+        self._pieces: dict[int, dict[str, list[str]]] = {}
+
+    def feed(self, event: dict[str, Any]) -> list[Action]:
+        """Takes the next event, and tells what it means.
+
+        Raises:
+            Fault: the API reports an error, or the events are not those of one reply.
+        """
+        try:
+            return self._feed(event)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _broken(f"{event.get('type')} lacks what it must have ({error!r})") from error
+
+    def _feed(self, event: dict[str, Any]) -> list[Action]:
+        match event.get("type"):
+            case "message_start":
+                return self._start_message(event["message"])
+            case "content_block_start":
+                return self._start_block(event["index"], event["content_block"])
+            case "content_block_delta":
+                return self._grow(event["index"], event["delta"])
+            case "content_block_stop":
+                return self._end_block(event["index"])
+            case "message_delta":
+                return self._stop(event)
+            case "message_stop":
+                self.done = True
+            case "error":
+                error = event.get("error") or {}
+                raise Fault(error.get("type", "api_error"), error.get("message", "unknown"), mid_stream=True)
+        return []
+
+    def settle(self) -> None:
+        """Joins what came of the blocks that are still open, after the stream was cut."""
+        for index in self.open:
+            self._join(index)
+
+    def _start_message(self, message: dict[str, Any]) -> list[Action]:
+        if self.message:
+            raise _broken("a second reply began before the first one ended")
+        self.message = {key: value for key, value in message.items() if key != "content"}
+        return []
+
+    def _start_block(self, index: int, block: Block) -> list[Action]:
+        if not self.message:
+            raise _broken("a block began before the reply did")
+        if index in self.blocks:
+            raise _broken(f"block {index} began twice")
+        self.blocks[index] = dict(block)
+        self.open.add(index)
+        self._pieces[index] = {}
+        return [Started(index, block)]
+
+    def _grow(self, index: int, delta: dict[str, Any]) -> list[Action]:
+        if index not in self.open:
+            raise _broken(f"block {index} grew while it was not open")
+        block, kind = self.blocks[index], delta.get("type")
+        if kind == "input_json_delta":
+            return self._piece(index, "input", delta["partial_json"])
+        if field := _PIECES.get(str(kind)):
+            return self._piece(index, field, delta[field])
+        if kind == "citations_delta":
+            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+            return []
+        block.update({key: value for key, value in delta.items() if key != "type"})
+        return []
+
+    def _piece(self, index: int, kind: str, text: str) -> list[Action]:
+        self._pieces[index].setdefault(kind, []).append(text)
+        return [Piece(index, kind, text)] if text else []
+
+    def _end_block(self, index: int) -> list[Action]:
+        if index not in self.open:
+            raise _broken(f"block {index} ended while it was not open")
+        self._join(index)
+        self.open.remove(index)
+        block = self.blocks[index]
+        if "input" not in block:
+            return [Ended(index, block)]
+        text = "".join(self._pieces[index].get("input", ()))
+        block["input"], fault = _object(text)
+        return [Ended(index, block, fault)]
+
+    def _join(self, index: int) -> None:
+        block = self.blocks[index]
+        for kind, pieces in self._pieces[index].items():
+            if kind != "input":
+                block[kind] = "".join([block.get(kind) or "", *pieces])
+                pieces.clear()
+
+    def _stop(self, event: dict[str, Any]) -> list[Action]:
+        counters = {key: value for key, value in (event.get("usage") or {}).items() if value is not None}
+        usage = {**(self.message.get("usage") or {}), **counters}
+        self.message = {**self.message, **event["delta"], "usage": usage}
+        return [Stopped(event["delta"].get("stop_reason"), usage)]
+
+
+def _object(text: str) -> tuple[dict[str, Any], str | None]:
+    """A call's input, strictly: one JSON object that can be written again as it is, or why it is none."""
+    if not text:
+        return {}, None
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+        orjson.dumps(value)  # numbers beyond 64 bits and lone surrogates would not survive the journal
+    except (ValueError, TypeError, RecursionError) as error:
+        return {"INVALID_JSON": text}, f"the input is not valid JSON ({error})"
+    if not isinstance(value, dict):
+        return {"INVALID_JSON": text}, "the input is not a JSON object"
+    return value, None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _broken(what: str) -> Fault:
+    return Fault("protocol_error", f"the model's stream is broken: {what}", mid_stream=True)

@@ -1,0 +1,127 @@
+"""One reply of the model while it arrives: told, saved, and its calls started, without ever waiting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import events, history
+from .assembler import Assembler, Ended, Piece, Started, Stopped
+from .calls.call import Call
+from .calls.gate import Gate
+from .narration import Narration
+
+if TYPE_CHECKING:
+    from .assembler import Action
+    from .calls.dispatch import Dispatch
+    from .calls.validation import Validation
+    from .events import Block, Message
+    from .recorder import Recorder
+
+CUT_BY_LENGTH = {"max_tokens", "model_context_window_exceeded"}
+
+
+class Reply:
+    """From the stream's events to a message of the history at `position`."""
+
+    def __init__(
+        self,
+        name: str,
+        position: int,
+        recorder: Recorder,
+        dispatch: Dispatch,
+        validation: Validation,
+        *,
+        thinking: bool,
+    ) -> None:
+        """Connects a reply with its turn; `name` is part of its events' ids, `thinking` shows reasoning."""
+        self.position = position
+        self.stop_reason: str | None = None
+        self._recorder = recorder
+        self._dispatch = dispatch
+        self._validation = validation
+        self._assembler = Assembler()
+        self._narration = Narration(name, thinking=thinking)
+        self._gate = Gate()
+        self._ran = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the model has said everything."""
+        return self._assembler.done
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Takes the next event of the stream.
+
+        Raises:
+            Fault: see `Assembler.feed`.
+        """
+        for action in self._assembler.feed(event):
+            self._act(action)
+
+    def close(self, *, cut: bool = False) -> Message | None:
+        """Saves and returns the reply as it goes into the history; None when there is nothing to keep.
+
+        Calls that were not started get their outcome here. A refused reply is kept only if its calls ran.
+
+        Args:
+            cut: the reply broke off, by a stop or a fault.
+        """
+        self._assembler.settle()
+        self._recorder.emit(*self._narration.cut())
+        message = history.assistant(self._blocks(cut=cut), cut=cut)
+        if self.stop_reason == "refusal" and not self._ran:
+            message = None
+        if not cut:
+            for block in history.calls(message):
+                self._dispatch.refuse(block["id"], history.not_executed(self._why_not()))
+        self._recorder.put(self.position, message)
+        return message
+
+    def _act(self, action: Action) -> None:
+        emit = self._recorder.emit
+        match action:
+            case Started(index, block):
+                emit(*self._narration.started(index, block))
+                self._start(self._gate.started(block))
+            case Piece(index, _, text):
+                emit(*self._narration.piece(index, text))
+            case Ended(index, block, fault):
+                emit(*self._narration.ended(index))
+                self._recorder.put(self.position, history.assistant(self._ended()))
+                if block["type"] == "tool_use":
+                    self._seal(block, fault)
+            case Stopped(reason, usage):
+                self.stop_reason = reason
+                emit(events.custom("usage", usage))
+                self._start(self._gate.stopped(reason))
+
+    def _seal(self, block: Block, fault: str | None) -> None:
+        call = self._validation.check(block, fault)
+        if isinstance(call, Call):
+            self._start(self._gate.sealed(call))
+        else:
+            self._dispatch.refuse(block["id"], history.Outcome(call, is_error=True))
+
+    def _start(self, calls: list[Call]) -> None:
+        for call in calls:
+            self._ran = True
+            self._dispatch.start(call)
+
+    def _ended(self) -> list[Block]:
+        assembler = self._assembler
+        return [block for index, block in assembler.blocks.items() if index not in assembler.open]
+
+    def _blocks(self, *, cut: bool) -> list[Block]:
+        """What is worth keeping, in order: what ended, texts in the making, and calls that the model cut."""
+        blocks = []
+        for index, block in self._assembler.blocks.items():
+            if index not in self._assembler.open or block["type"] == "text":
+                blocks.append(block)
+            elif block["type"] == "tool_use" and not cut:
+                blocks.append({**block, "input": {}})
+        return blocks
+
+    def _why_not(self) -> str:
+        if self.stop_reason in CUT_BY_LENGTH:
+            return f"the reply was cut off by {self.stop_reason} before the call was complete"
+        return f"the reply ended with {self.stop_reason} before the call was confirmed"
