@@ -87,8 +87,8 @@ def _tools(request: dict[str, Any]) -> list[dict[str, Any]]:
 def _views(tool: dict[str, Any]) -> bool:
     if str(tool.get("type", "")).startswith("text_editor_"):
         return True
-    command = (tool.get("input_schema") or {}).get("properties", {}).get("command", {})
-    return "view" in command.get("enum", [])
+    command = (tool.get("input_schema") or {}).get("properties", {}).get("command")
+    return isinstance(command, dict) and "view" in command.get("enum", [])
 
 
 def _why(request: dict[str, Any], asked: str) -> list[Block]:
@@ -122,7 +122,7 @@ def _remark(result: Block, messages: list[dict[str, Any]]) -> str:
 def _input_of(call: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
     for message in messages:
         for block in message["content"]:
-            if isinstance(block, dict) and block.get("id") == call:
+            if isinstance(block, dict) and block["type"] == "tool_use" and block["id"] == call:
                 given: dict[str, Any] = block["input"]
                 return given
     return {}

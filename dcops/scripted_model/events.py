@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Event = dict[str, Any]
 
 _WORD = re.compile(r"\s*\S+\s*$|\s*\S+|\s+")
+_STOP = ("stop_reason", "stop_sequence", "stop_details")
 _DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
 
 
@@ -28,14 +29,14 @@ def message_events(message: dict[str, Any], chunk: tuple[int, ...] = (), pings: 
         pings: how many; the first follows the first block's start, each other one a delta.
     """
     usage = message["usage"]
-    empty = {"content": [], "stop_reason": None, "stop_sequence": None, "usage": usage | {"output_tokens": 1}}
-    yield {"type": "message_start", "message": message | empty}
+    unsaid = {"content": [], "usage": usage | {"output_tokens": 1}} | dict.fromkeys(_STOP)
+    yield {"type": "message_start", "message": message | unsaid}
     for event in _block_events(message["content"], chunk):
         yield event
         if pings and event["type"] in ("content_block_start", "content_block_delta"):
             pings -= 1
             yield {"type": "ping"}
-    stop = {name: message[name] for name in ("stop_reason", "stop_sequence")}
+    stop = {name: message.get(name) for name in _STOP}
     counts = {name: value for name, value in usage.items() if name.endswith("_tokens")}
     yield {"type": "message_delta", "delta": stop, "usage": counts}
     yield {"type": "message_stop"}
@@ -98,10 +99,10 @@ def messages_of(events: Iterable[Event]) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     blocks: dict[int, dict[str, Any]] = {}
     for event in events:
-        with suppress(AttributeError, IndexError, KeyError, TypeError):
+        with suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
             _apply(event, messages, blocks)
     for message in messages:
-        message["content"] = [_sealed(block) for block in message["content"]]
+        message["content"] = [sealed(block) for block in message["content"]]
     return messages
 
 
@@ -111,7 +112,7 @@ def _apply(event: Event, messages: list[dict[str, Any]], blocks: dict[int, dict[
         messages.append(copy.deepcopy(event["message"]) | {"content": []})
         blocks.clear()
     elif kind == "content_block_start":
-        block = copy.deepcopy(event["content_block"])
+        block = dict(copy.deepcopy(event["content_block"]))
         messages[-1]["content"].append(block)
         blocks[event["index"]] = block
     elif kind == "content_block_delta":
@@ -130,10 +131,11 @@ def _add(block: dict[str, Any], delta: dict[str, Any]) -> None:
         block[name] = block.get(name, "") + delta[name]
 
 
-def _sealed(block: dict[str, Any]) -> dict[str, Any]:
-    """A block whose input is read; input that is no JSON leaves what the start said."""
-    text = block.pop("input_json", "")
-    try:
-        return block | {"input": orjson.loads(text)} if text else block
-    except orjson.JSONDecodeError:
+def sealed(block: dict[str, Any]) -> dict[str, Any]:
+    """A block whose input is read from its text; text that is no JSON is no input."""
+    if "input_json" not in block:
         return block
+    plain = {name: value for name, value in block.items() if name != "input_json"}
+    with suppress(orjson.JSONDecodeError):
+        return plain | {"input": orjson.loads(block["input_json"])}
+    return plain | {"input": {}}

@@ -33,9 +33,9 @@ class Issued:
                 thoughts.append(dict(block))
             elif kind == "thinking" and block.get("signature"):  # a cut, unsigned one must not come back
                 thoughts.append(dict(block))
-                self._text_of[block["signature"]] = block.get("thinking", "")
-            elif kind == "tool_use" and "id" in block:
-                self._before[block["id"]] = list(thoughts)
+                self._text_of[str(block["signature"])] = block.get("thinking", "")
+            elif kind == "tool_use":
+                self._before[str(block.get("id"))] = list(thoughts)
         for kept in (self._text_of, self._before):
             while len(kept) > _REMEMBERED:
                 kept.popitem(last=False)

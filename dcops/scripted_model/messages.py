@@ -13,7 +13,7 @@ from . import sse
 from .assistant import answer
 from .callers import Gates, digest
 from .errors import ApiError, invalid_request
-from .events import message_events, messages_of
+from .events import message_events, messages_of, sealed
 from .issued import sign
 from .playback import Playback
 from .player import Cut, Gate, Pause, Send, play
@@ -42,8 +42,7 @@ async def create_message(http: Request) -> Response:
     if reply.error and not (streamed and reply.error_after):
         raise replace(reply.error)
     name = secrets.token_hex(10)  # not derived from the request: ids must differ between sessions too
-    frames = _frames(reply, request, name)
-    messages = messages_of(sse.parse(frames))
+    frames, messages = _spoken(reply, request, name)
     for message in messages:
         state.issued.remember(message["content"])
     return Playback(
@@ -113,15 +112,26 @@ def _due(caller: Caller | None, request: dict[str, Any]) -> Reply:
     return answer(request)
 
 
-def _frames(reply: Reply, request: dict[str, Any], name: str) -> list[bytes]:
-    """The reply's events on the wire; its ids carry the name."""
+def _spoken(reply: Reply, request: dict[str, Any], name: str) -> tuple[list[bytes], list[dict[str, Any]]]:
+    """The reply's events on the wire, and the messages that they amount to."""
+    if reply.content is not None:
+        message = _message(reply, reply.content, request, name)
+        frames = [sse.frame(event) for event in message_events(message, reply.chunk, reply.pings)]
+        return frames, [message | {"content": [sealed(block) for block in message["content"]]}]
     if reply.sse is not None:
-        return sse.split(reply.sse)
-    if reply.events is not None:
-        return [sse.frame(event) for event in reply.events]
-    content = [_issued_block(block, f"{name}{n:02}") for n, block in enumerate(reply.content or [])]
+        frames = sse.split(reply.sse)
+        return frames, messages_of(sse.parse(frames))
+    events = reply.events or []
+    return [sse.frame(event) for event in events], messages_of(events)
+
+
+def _message(
+    reply: Reply, content: list[dict[str, Any]], request: dict[str, Any], name: str
+) -> dict[str, Any]:
+    """The scripted content as the API's message; its ids carry the name."""
+    content = [_issued_block(block, f"{name}{n:02}") for n, block in enumerate(content)]
     calls = any(block["type"] == "tool_use" for block in content)
-    message = {
+    return {
         "id": f"msg_{name}",
         "type": "message",
         "role": "assistant",
@@ -129,9 +139,9 @@ def _frames(reply: Reply, request: dict[str, Any], name: str) -> list[bytes]:
         "content": content,
         "stop_reason": reply.stop_reason or ("tool_use" if calls else "end_turn"),
         "stop_sequence": None,
+        "stop_details": None,
         "usage": usage(request, content) | (reply.usage or {}),
     }
-    return [sse.frame(event) for event in message_events(message, reply.chunk, reply.pings)]
 
 
 def _issued_block(block: dict[str, Any], name: str) -> dict[str, Any]:

@@ -1,4 +1,28 @@
-"""Scripts from their JSON form."""
+"""Scripts from their JSON form.
+
+    {"replies": [REPLY, ...], "after": "assistant" | "error" | "repeat"}
+
+A reply has one of
+
+    "content": [BLOCK, ...]      text, thinking, tool_use {name, input | input_json}, any other as it is
+    "events": [EVENT, ...]       the stream's events as they are; left out, the end is missing
+    "sse": TEXT                  a recorded stream, byte for byte
+    "error": {"status", "type", "message", "headers"}
+
+and may have `stop_reason`, `usage` and `model` (with content), and
+
+    "chunk": 3 | [1, 5]          characters per delta; otherwise whole words
+    "bytes": 7 | [1, 400]        bytes per write; otherwise one event
+    "delay", "first_delay"       seconds before each delta, before the first byte
+    "pings": 1                   how many
+    "error_after": POINT         then an `error` event (of "error", else overloaded) ends the stream
+    "disconnect_after": POINT    then the connection is cut
+    "stall_after": POINT         there the stream stands, "hold" seconds or until "gate" is opened
+    "holds": [{"after": POINT, "seconds" | "gate"}]   the same, several times
+
+A POINT is a number of events, or {"bytes": n}. Thinking without a signature gets a genuine one;
+with `"signature": ""` it is as a cut reply leaves it.
+"""
 
 from __future__ import annotations
 
@@ -78,8 +102,12 @@ def _block(fields: Fields) -> dict[str, Any]:
         block["text"] = fields.require("text", str)
     elif kind == "thinking":
         block["thinking"] = fields.take("thinking", str, "")
+        if "signature" in fields:
+            block["signature"] = fields.take("signature", str, "")
     elif kind == "tool_use":
         block["name"] = fields.require("name", str)
+        if "id" in fields:
+            block["id"] = fields.require("id", str)
         if "input_json" in fields:
             block["input_json"] = fields.require("input_json", str)
         else:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 HEADERS = {"anthropic-version": "2026-10-21"}
 HELLO = {"model": "claude-sonnet-5", "max_tokens": 1000, "messages": [{"role": "user", "content": "hello"}]}
 
+HTTP = httpx2.Client(timeout=30)
+
 
 @dataclass
 class Caller:
@@ -37,20 +39,20 @@ class Caller:
         return HEADERS | {"x-api-key": self.key}
 
     def script(self, *replies: dict[str, Any], after: str = "assistant") -> None:
-        response = httpx2.put(self.path, json={"replies": list(replies), "after": after})
+        response = HTTP.put(self.path, json={"replies": list(replies), "after": after})
         assert response.status_code == 200, response.text
 
     def state(self) -> dict[str, Any]:
-        return httpx2.get(self.path).raise_for_status().json()
+        return HTTP.get(self.path).raise_for_status().json()
 
     def requests(self) -> list[dict[str, Any]]:
-        return httpx2.get(f"{self.path}/requests").raise_for_status().json()["requests"]
+        return HTTP.get(f"{self.path}/requests").raise_for_status().json()["requests"]
 
     def open_gate(self, name: str) -> None:
-        httpx2.post(f"{self.path}/gates/{name}").raise_for_status()
+        HTTP.post(f"{self.path}/gates/{name}").raise_for_status()
 
     def post(self, **changes: Any) -> httpx2.Response:
-        return httpx2.post(f"{self.url}/v1/messages", headers=self.headers, json=HELLO | changes, timeout=30)
+        return HTTP.post(f"{self.url}/v1/messages", headers=self.headers, json=HELLO | changes)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from .conftest import HEADERS, HELLO, Caller, Process, eventually
+from .conftest import HEADERS, HELLO, HTTP, Caller, Process, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,30 +55,30 @@ def test_callers_do_not_hear_each_other_s_scripts(caller: Caller) -> None:
 def test_a_key_in_the_other_header_is_the_same_caller(caller: Caller) -> None:
     caller.script(says("mine"))
     headers = HEADERS | {"authorization": f"Bearer {caller.key}"}
-    assert said(httpx2.post(f"{caller.url}/v1/messages", headers=headers, json=HELLO)) == "mine"
+    assert said(HTTP.post(f"{caller.url}/v1/messages", headers=headers, json=HELLO)) == "mine"
 
 
 def test_a_deleted_script_is_gone(caller: Caller) -> None:
     caller.script(says("mine"))
-    assert httpx2.delete(caller.path).status_code == 200
+    assert HTTP.delete(caller.path).status_code == 200
     assert said(caller.post()).startswith("I am the offline assistant")
     for method in ("GET", "DELETE"):
-        assert httpx2.request(method, caller.path).status_code == 404
+        assert HTTP.request(method, caller.path).status_code == 404
 
 
 def test_a_bad_script_is_refused_with_its_place_and_the_old_one_stays(caller: Caller) -> None:
     caller.script(says("old"))
-    response = httpx2.put(caller.path, json={"replies": [says("new") | {"chunk": -1}]})
+    response = HTTP.put(caller.path, json={"replies": [says("new") | {"chunk": -1}]})
     assert response.status_code == 400
     assert response.json()["error"]["path"] == "replies[0].chunk"
-    assert httpx2.put(caller.path, content=b"{").status_code == 400
-    assert httpx2.put(f"{caller.url}/scripts/short", json={}).status_code == 400
+    assert HTTP.put(caller.path, content=b"{").status_code == 400
+    assert HTTP.put(f"{caller.url}/scripts/short", json={}).status_code == 400
     assert said(caller.post()) == "old"
 
 
 def test_a_stream_stands_at_its_gates_until_they_open(caller: Caller) -> None:
     caller.script(LONG | {"holds": [{"after": 4, "gate": "a"}, {"after": 5, "gate": "b"}]})
-    with httpx2.stream(
+    with HTTP.stream(
         "POST", f"{caller.url}/v1/messages", headers=caller.headers, json=HELLO | {"stream": True}
     ) as response:
         frames = (line for line in response.iter_lines() if line.startswith("event:"))
@@ -97,18 +97,18 @@ def test_a_replaced_script_lets_its_streams_go(caller: Caller, how: str) -> None
     waiting = threading.Thread(target=lambda: answers.append(caller.post()))
     waiting.start()
     eventually(lambda: caller.state()["gates"]["waiting"] == ["never"])
-    caller.script() if how == "put" else httpx2.delete(caller.path)
+    caller.script() if how == "put" else HTTP.delete(caller.path)
     waiting.join(10)
     assert said(answers[0]) == "one two three four"
 
 
 def test_a_client_that_leaves_frees_its_gate(caller: Caller) -> None:
     caller.script(LONG | {"stall_after": 1, "gate": "never"})
-    with httpx2.stream(
+    with HTTP.stream(
         "POST", f"{caller.url}/v1/messages", headers=caller.headers, json=HELLO | {"stream": True}
     ):
         eventually(lambda: caller.state()["gates"]["waiting"] == ["never"])
-        assert httpx2.get(f"{caller.url}/v1/instance").json()["running_turns"] >= 1
+        assert HTTP.get(f"{caller.url}/v1/instance").json()["running_turns"] >= 1
     eventually(lambda: caller.state()["gates"]["waiting"] == [])
 
 
@@ -142,7 +142,7 @@ def test_ids_differ_between_equal_requests(caller: Caller) -> None:
 
 def test_what_is_no_request_is_refused_in_the_api_s_shape(server: Process, caller: Caller) -> None:
     def post(headers: dict[str, str], content: bytes) -> tuple[int, str, str]:
-        response = httpx2.post(f"{server.url}/v1/messages", headers=headers, content=content)
+        response = HTTP.post(f"{server.url}/v1/messages", headers=headers, content=content)
         error = response.json()["error"]
         return response.status_code, error["type"], error["message"]
 
@@ -154,12 +154,12 @@ def test_what_is_no_request_is_refused_in_the_api_s_shape(server: Process, calle
 
 
 def test_an_engine_s_questions_are_answered(server: Process) -> None:
-    answer = httpx2.get(f"{server.url}/v1/instance").json()
+    answer = HTTP.get(f"{server.url}/v1/instance").json()
     assert (answer["instance"], answer["release"], answer["role"]) == ("i1", "r1", "model")
     assert answer["toggles"]["digest"] == hashlib.sha256(b"{}").hexdigest()
-    assert httpx2.get(f"{server.url}/version").json() == {"release": "r1", "implementation": "scripted_model"}
+    assert HTTP.get(f"{server.url}/version").json() == {"release": "r1", "implementation": "scripted_model"}
     for path in ("/healthz", "/readyz"):
-        assert httpx2.get(server.url + path).status_code == 200
+        assert HTTP.get(server.url + path).status_code == 200
 
 
 def test_a_recorded_stream_has_its_thinking_remembered(caller: Caller, tmp_path: Path) -> None:  # noqa: ARG001

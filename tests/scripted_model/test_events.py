@@ -18,6 +18,7 @@ def message(*content: dict[str, Any], stop: str = "end_turn") -> dict[str, Any]:
         "content": list(content),
         "stop_reason": stop,
         "stop_sequence": None,
+        "stop_details": None,
         "usage": USAGE,
     }
 
@@ -61,7 +62,7 @@ def test_the_order_is_the_api_s() -> None:
     assert events[0]["message"]["usage"]["output_tokens"] == 1
     assert events[-2] == {
         "type": "message_delta",
-        "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+        "delta": {"stop_reason": "end_turn", "stop_sequence": None, "stop_details": None},
         "usage": {"input_tokens": 3, "output_tokens": 7},
     }
 
@@ -101,6 +102,7 @@ def test_events_out_of_place_are_passed_over() -> None:
     odd = [
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "x"}},
         {"type": "message_start"},
+        {"type": "content_block_start", "index": 0, "content_block": "text"},
         *message_events(message({"type": "text", "text": "fine"})),
         {"type": "content_block_delta", "index": 9, "delta": {"type": "text_delta", "text": "x"}},
         {"type": "new_kind"},

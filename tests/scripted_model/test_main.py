@@ -12,7 +12,7 @@ import pytest
 
 import dcops.scripted_model
 
-from .conftest import Caller, eventually, start
+from .conftest import HTTP, Caller, eventually, start
 
 PACKAGE = Path(dcops.scripted_model.__file__).parent
 
@@ -77,7 +77,7 @@ def test_told_to_end_it_lets_a_running_stream_finish(number: signal.Signals) -> 
     caller = Caller(server.url)
     caller.script({"content": [{"type": "text", "text": "one two three"}], "delay": 0.1})
     body = {"model": "m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "x"}]}
-    with httpx2.stream("POST", f"{server.url}/v1/messages", headers=caller.headers, json=body) as response:
+    with HTTP.stream("POST", f"{server.url}/v1/messages", headers=caller.headers, json=body) as response:
         lines = response.iter_lines()
         next(lines)
         server.process.send_signal(number)
@@ -91,7 +91,7 @@ def test_told_to_end_it_does_not_wait_for_gates() -> None:
     caller = Caller(server.url)
     caller.script({"content": [{"type": "text", "text": "x"}], "stall_after": 1, "gate": "never"})
     body = {"model": "m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "x"}]}
-    with httpx2.stream("POST", f"{server.url}/v1/messages", headers=caller.headers, json=body):
+    with HTTP.stream("POST", f"{server.url}/v1/messages", headers=caller.headers, json=body):
         eventually(lambda: caller.state()["gates"]["waiting"] == ["never"])
         started = time.monotonic()
         server.process.terminate()
