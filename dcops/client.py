@@ -314,9 +314,8 @@ def refusal(response: Response, what: str) -> DcopsError:
     said = f"{what} was refused with status {response.status}."
     detail = {"status": response.status, "error": error}
     if response.status == 404:
-        return NotFound(
-            "DC-NOT-FOUND", said, why=message, do=do or "List what there is with `dcops sessions`."
-        )
+        do = do or "List them with `dcops sessions`."
+        return NotFound("DC-NOT-FOUND", said, why=message, do=do, **detail)
     code = {
         401: "DC-UNAUTHORIZED",
         403: "DC-FORBIDDEN",

@@ -23,7 +23,6 @@ def client_of(target: Target, *, token: str | None = None, host: str | None = No
     return Client(target.url, presented, instance=target.instance, operator=target.operator, host=host)
 
 
-def wait_until_ready(agent: Client, target: Target) -> None:
-    """Fail unless the target becomes ready within the time that a start may take."""
-    subject = "GET /readyz (ready, reasons why not)"
-    eventually(subject, agent.ready, expected=(True, []), seconds=target.ready_seconds)
+def wait_until_ready(agent: Client, seconds: float) -> None:
+    """Fail unless the instance becomes ready within this time."""
+    eventually("GET /readyz (ready, reasons why not)", agent.ready, expected=(True, []), seconds=seconds)

@@ -62,7 +62,7 @@ class Toggles:
             eventually(subject, self.acknowledged, expected=wanted, seconds=ACKNOWLEDGE_SECONDS)
         else:
             self._twin.restart()
-            wait_until_ready(self._agent, self._target)
+            wait_until_ready(self._agent, self._target.ready_seconds)
             got = self.acknowledged()
             expect("toggles in GET /v1/instance after a restart", expected=wanted, got=got)
         return document

@@ -90,7 +90,7 @@ def access(agent: Client, twin: Twin, target: Target) -> Iterator[Callable[..., 
         twin.write_control("access.json", json.dumps(document).encode())
         if not target.roles:
             twin.restart()
-            wait_until_ready(agent, target)
+            wait_until_ready(agent, target.ready_seconds)
 
     yield write
     write()
@@ -162,14 +162,14 @@ def test_drains_on_sigterm(agent: Client, twin: Twin, target: Target) -> None:
         f"end after SIGTERM: expected within its stop timeout of {target.stop_seconds:g} s, "
         f"got none for {seconds:.1f} s, so it was killed"
     )
-    wait_until_ready(agent, target)
+    wait_until_ready(agent, target.ready_seconds)
     expect("release after a restart", expected=target.release, got=agent.version()["release"])
 
 
 def test_comes_back_from_a_crash(agent: Client, twin: Twin, target: Target) -> None:
     before = agent.instance()["toggles"]
     twin.kill()
-    wait_until_ready(agent, target)
+    wait_until_ready(agent, target.ready_seconds)
     expect("toggles after a crash", expected=before, got=agent.instance()["toggles"])
 
 

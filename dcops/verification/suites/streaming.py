@@ -196,7 +196,7 @@ def test_crash_closes_the_turn(
     conversation.say("Tell me about the fox.")
     conversation.wait_for("text", lambda event: kind_of(event) == TEXT)
     twin.kill()
-    wait_until_ready(agent, target)
+    wait_until_ready(agent, target.ready_seconds)
     conversation.finish(target.ready_seconds)
     model.replies(reply(text("Back again.")))
     expect("text after a crash", expected="Back again.", got=joined(conversation.ask("And now?"), TEXT))
