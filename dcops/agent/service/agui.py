@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
-from .instance import busy
+from .errors import busy
 from .requests import bad, idempotency_key, instance_of, json_object, text_field
 from .sse import EventStream
 

@@ -42,10 +42,13 @@ def _bug(_request: Request, _error: Exception) -> Response:  # the server logs i
     return ServiceError(500, "internal", "The agent failed.", "See its log (`dcops logs`).").response()
 
 
+ROUTES = [*health.ROUTES, *sessions.ROUTES, *agui.ROUTES]
+
+
 def build_app(instance: Instance) -> Starlette:
     """The application that serves one instance."""
     app = Starlette(
-        routes=[*health.ROUTES, *sessions.ROUTES, *agui.ROUTES],
+        routes=ROUTES,
         middleware=[Middleware(Guard, access=instance.access)],
         exception_handlers={ServiceError: _service_error, HTTPException: _http_error, Exception: _bug},
         max_body_size=MAX_BODY,

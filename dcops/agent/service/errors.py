@@ -8,7 +8,7 @@ import orjson
 from starlette.responses import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class JSON(Response):
@@ -65,3 +65,30 @@ def error_response(
 ) -> JSON:
     """The answer for an error that is not raised."""
     return ServiceError(status, code, message, do, headers=headers).response()
+
+
+def no_session(session: str) -> ServiceError:
+    """The error for a session that is not there."""
+    return ServiceError(404, "no_session", f"There is no session {session}.", "GET /v1/sessions lists them.")
+
+
+def busy(turn: str) -> ServiceError:
+    """The error for a session in which this turn is running."""
+    return ServiceError(
+        409,
+        "turn_running",
+        "Another turn is running in this session.",
+        "Wait for its end, or stop it with POST /v1/sessions/{id}/stop.",
+        turn=turn,
+    )
+
+
+def not_now(reasons: Sequence[str]) -> ServiceError:
+    """The error for a turn that this instance cannot take now, though another may."""
+    return ServiceError(
+        503,
+        "not_taking_turns",
+        f"No turn can start here now: {'; '.join(reasons)}.",
+        "Try again in a moment; after a switch another instance answers.",
+        headers={"Retry-After": "1"},
+    )

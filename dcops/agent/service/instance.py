@@ -1,60 +1,59 @@
-"""This instance: its parts, what it says of itself, and how turns start in it."""
+"""This instance: its parts, and what it says of itself."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..journal import NoSession, TooManyTurns, TurnRunning
-from .errors import ServiceError
+from ..journal import NoSession
+from .effects import effects
+from .errors import no_session, not_now
 from .pulse import Pulse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..journal import Journal, Session
-    from ..loop import TurnRunner
     from ..settings import Settings
     from ..toggles import LiveToggles
+    from ..transport import Transport
     from .auth import Access
     from .metrics import Metrics
     from .roles import Roles
+    from .turns import Turns
 
 
+@dataclass
 class Instance:
     """The parts of one running instance, shared by all routes.
 
     Attributes:
-        loading: Whether the model's client is still being imported.
+        pulse: Beats when the role changed or a turn ended.
+        loading: Whether what is slow to import is still being imported.
         streams: Number of open event streams.
+        stream_ended: Beats when there is one less.
     """
 
-    def __init__(
-        self,
-        *,
-        settings: Settings,
-        journal: Journal,
-        runner: TurnRunner,
-        metrics: Metrics,
-        toggles: LiveToggles,
-        access: Access,
-        roles: Roles,
-        pulse: Pulse,
-    ) -> None:
-        self.settings = settings
-        self.journal = journal
-        self.runner = runner
-        self.metrics = metrics
-        self.toggles = toggles
-        self.access = access
-        self.roles = roles
-        self.pulse = pulse
-        self.loading = True
-        self.streams = 0
-        self.stream_ended = Pulse()
-        self._starting = 0
+    settings: Settings
+    journal: Journal
+    transport: Transport
+    turns: Turns
+    metrics: Metrics
+    toggles: LiveToggles
+    access: Access
+    roles: Roles
+    pulse: Pulse
+    loading: bool = True
+    streams: int = 0
+    stream_ended: Pulse = field(default_factory=Pulse)
 
-    # What it says of itself
+    async def load(self) -> None:
+        """Import what is slow to import; requests are answered meanwhile."""
+        await asyncio.to_thread(self.toggles.schema.check, {})
+        await self.transport.load()
+        self.loading = False
 
     def reasons(self) -> list[str]:
         """Why turns cannot run here; empty when they can."""
@@ -64,19 +63,10 @@ class Instance:
             *(["draining"] if self.roles.acknowledged == "draining" else []),
         ]
 
-    @property
-    def running_turns(self) -> int:
-        """Turns that run in this instance, those that are just being written to the journal included."""
-        return self._starting + len(self.runner.running)
-
-    def runs_turn_of(self, session: str) -> bool:
-        """Whether a turn of the session runs in this instance."""
-        return any(turn.session == session for turn in self.runner.running)
-
     def report(self) -> dict[str, Any]:
         """What dcops reads as acknowledgement: `GET /v1/instance`."""
         toggles = self.toggles.current
-        running = self.running_turns
+        running = self.turns.running
         return {
             "instance": self.settings.instance,
             "release": self.settings.release,
@@ -91,6 +81,24 @@ class Instance:
             "state": {"id": self.journal.id, "created": self.journal.created},
         }
 
+    def toggle_report(self) -> dict[str, Any]:
+        """The toggles in force, those that running turns do not have yet, and remarks: `GET /v1/toggles`.
+
+        Raises:
+            ServiceError: No toggles are in force.
+        """
+        current = self.toggles.current
+        if current is None:
+            raise not_now(self.reasons())
+        return {
+            "generation": current.generation,
+            "digest": current.digest,
+            "error": self.toggles.error,
+            "values": current.values,
+            "pending": self.turns.pending(current.values),
+            "effects": effects(current.values),
+        }
+
     @contextmanager
     def counted_stream(self) -> Iterator[None]:
         """Counts an open event stream while it lasts."""
@@ -100,10 +108,8 @@ class Instance:
             yield
         finally:
             self.streams -= 1
-            self.stream_ended.beat()
             self.metrics.sse_clients.dec()
-
-    # Sessions and turns
+            self.stream_ended.beat()
 
     def session(self, session: str) -> Session:
         """The session of that id.
@@ -125,64 +131,12 @@ class Instance:
         return True
 
     async def start_turn(self, session: str, text: str, key: str | None) -> str:
-        """Start a turn, or find the one that an earlier request with the same key started.
-
-        Args:
-            session: Id of the session.
-            text: What the user says.
-            key: The request's Idempotency-Key.
-
-        Returns:
-            The turn's id.
+        """Start a turn with the toggles in force; see `Turns.start`.
 
         Raises:
-            ServiceError: No session, another turn runs in it, or this instance takes no turn now.
+            ServiceError: This instance takes no turns now, or the session does not.
         """
         toggles = self.toggles.current
         if not self.roles.takes_turns or self.loading or toggles is None:
-            raise _not_now("; ".join(self.reasons()) or f"this instance is {self.roles.acknowledged}")
-        self._starting += 1  # from here on the instance does not end under the turn
-        try:
-            turn = await self.journal.submit(
-                lambda: self.journal.start_turn(session, text, key, self.settings.max_running_turns)
-            )
-            if turn.fresh:
-                values = {**toggles.values, **self.session(session).toggles}
-                self.runner.start(turn, values)
-        except NoSession:
-            raise no_session(session) from None
-        except TurnRunning as error:
-            raise busy(error.turn) from None
-        except TooManyTurns as error:
-            raise ServiceError(
-                429, "too_many_turns", f"{error}.", "Try again in a moment.", headers={"Retry-After": "1"}
-            ) from None
-        finally:
-            self._starting -= 1
-        return turn.id
-
-
-def no_session(session: str) -> ServiceError:
-    """The error for a session that is not there."""
-    return ServiceError(404, "no_session", f"There is no session {session}.", "GET /v1/sessions lists them.")
-
-
-def busy(turn: str) -> ServiceError:
-    """The error for a session whose turn is running."""
-    return ServiceError(
-        409,
-        "turn_running",
-        "Another turn is running in this session.",
-        "Wait for its end, or stop it with POST /v1/sessions/{id}/stop.",
-        turn=turn,
-    )
-
-
-def _not_now(reasons: str) -> ServiceError:
-    return ServiceError(
-        503,
-        "not_taking_turns",
-        f"No turn can start here now: {reasons}.",
-        "Try again in a moment; after a switch another instance answers.",
-        headers={"Retry-After": "1"},
-    )
+            raise not_now(self.reasons() or [f"this instance is {self.roles.acknowledged}"])
+        return await self.turns.start(session, text, key, toggles)

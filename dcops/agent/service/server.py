@@ -29,7 +29,8 @@ EXIT_LOST = 70
 EXIT_ENDED = 75
 
 LOOK_SECONDS = 0.5
-CLOSING_SECONDS = 3.0  # of the stop timeout: for closing the turns that still run, and the streams
+CLOSING_SECONDS = 3.0  # of the stop timeout, kept for closing the turns that still run, and the streams
+STREAM_SECONDS = 1.0
 
 
 class _Uvicorn(uvicorn.Server):
@@ -86,6 +87,7 @@ class Server:
                 Watchdog().beat(),
                 self._control.watch(),
                 self._load(),
+                self._instance.turns.recover(),
             )
         ]
         try:
@@ -109,12 +111,11 @@ class Server:
     async def _load(self) -> None:
         """Import what is slow while the socket already answers; the instance is ready afterwards."""
         instance, settings = self._instance, self._settings
-        await asyncio.to_thread(instance.load)
+        await instance.load()
         if settings.toggles_file:
             self._control.follow(settings.toggles_file, self._take(instance.toggles.offer_values))
         else:
             self._control.follow(settings.control_dir / "toggles.json", self._take(instance.toggles.offer))
-        instance.loading = False
         log.info("instance.loaded", reasons=instance.reasons())
         await asyncio.Event().wait()  # a task of this server that ends means that the server ends
 
@@ -150,10 +151,10 @@ class Server:
             if self._listener.is_lost() or not instance.journal.exists_on_disk():
                 log.critical("instance.files_lost", socket=self._listener.is_lost())
                 return EXIT_LOST
-            if instance.roles.finished(instance.running_turns):
+            if instance.roles.finished(instance.turns.running):
                 return EXIT_DONE
             if instance.roles.must_close_turns:
-                await instance.runner.close(0)
+                await instance.turns.close()
                 continue
             with suppress(TimeoutError):
                 await asyncio.wait_for(instance.pulse.next(), LOOK_SECONDS)
@@ -162,11 +163,8 @@ class Server:
         """Let the streams end by themselves, after the events of the turns that are interrupted now."""
         instance = self._instance
         instance.roles.stop(0)
-        try:
-            await asyncio.wait_for(instance.runner.close(0), CLOSING_SECONDS / 2)
-        except Exception:  # the journal may be gone; the instance ends all the same
-            log.exception("turns.not_closed")
+        await instance.turns.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSING_SECONDS / 2):
+            async with asyncio.timeout(STREAM_SECONDS):
                 while instance.streams:
                     await instance.stream_ended.next()

@@ -10,8 +10,7 @@ from starlette.routing import Route
 
 from ..journal import NoSession, TurnRunning
 from ..toggles import ToggleError
-from .errors import JSON, ServiceError
-from .instance import busy, no_session
+from .errors import JSON, ServiceError, busy, no_session
 from .requests import bad, cursor, idempotency_key, instance_of, json_object, text_field
 from .sse import EventStream
 
@@ -77,6 +76,7 @@ async def delete(request: Request) -> Response:
     instance, session = instance_of(request), _id(request)
     try:
         await instance.journal.submit(lambda: instance.journal.delete_session(session))
+        await instance.turns.end_session(session)
     except NoSession:
         raise no_session(session) from None
     except TurnRunning as error:

@@ -72,7 +72,7 @@ class EventStream:
         """What to say before the stream ends, or None while it goes on."""
         if self._run and (turn := self._journal.turn(self._run)) and turn.state != "running":
             return b""
-        if self._instance.roles.goes_away and not self._instance.runs_turn_of(self._session):
+        if self._instance.roles.goes_away and not self._instance.turns.has_turn_of(self._session):
             return _DRAIN
         return None if self._instance.has_session(self._session) else b""
 

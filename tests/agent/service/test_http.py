@@ -1,0 +1,155 @@
+"""Sessions and errors over a real socket."""
+
+from typing import Any
+
+import pytest
+
+
+def test_the_instance_reports_itself(agent: Any) -> None:
+    digest = agent.set_toggles(8, max_tokens=500)
+    agent.until(lambda: agent.report()["toggles"]["generation"] == 8)
+    report = agent.report()
+    state = report.pop("state")
+    assert report == {
+        "instance": "i1",
+        "release": "release-1",
+        "role": "serving",
+        "role_acknowledged": "serving",
+        "toggles": {"generation": 8, "digest": digest, "error": None},
+        "running_turns": 0,
+        "draining_done": False,
+    }
+    assert state.keys() == {"id", "created"}
+    assert agent.http.get("/version").json() == {"release": "release-1", "implementation": "agent"}
+
+
+def test_bad_toggles_are_reported_and_change_nothing(agent: Any) -> None:
+    agent.set_toggles(2, max_tokens=-5)
+    error = agent.until(lambda: agent.report()["toggles"]["error"])
+    assert "max_tokens" in error
+    assert agent.report()["toggles"]["generation"] == 1
+    assert agent.http.get("/readyz").status_code == 200
+    agent.set_toggles(3, digest="0" * 64)
+    agent.until(lambda: "digest" in agent.report()["toggles"]["error"])
+    agent.set_toggles(4, max_tokens=5)
+    agent.until(lambda: agent.report()["toggles"]["generation"] == 4)
+    assert agent.report()["toggles"]["error"] is None
+
+
+def test_toggles_are_told_with_their_effect_on_the_model(agent: Any) -> None:
+    agent.set_toggles(2, api_model="claude-3-haiku-20240307", max_tokens=10_000)
+    agent.until(lambda: agent.report()["toggles"]["generation"] == 2)
+    told = agent.http.get("/v1/toggles").json()
+    assert told["values"]["max_tokens"] == 10_000
+    assert told["values"]["debug_logging"] is False
+    assert told["pending"] == []
+    assert told["effects"].keys() == {"max_tokens", "use_streaming_thinking", "thinking_budget"}
+
+
+def test_debug_logging_works_while_running(agent: Any) -> None:
+    agent.session()
+    agent.http.get("/v1/sessions")
+    assert not [line for line in agent.log_lines() if line["level"] == "debug"]
+    agent.set_toggles(2, debug_logging=True)
+    agent.until(lambda: agent.report()["toggles"]["generation"] == 2)
+    agent.until(lambda: [line for line in agent.log_lines() if line["level"] == "debug"])
+
+
+def test_a_session_is_made_changed_and_removed(agent: Any) -> None:
+    session = agent.session(max_tokens=700)
+    assert agent.http.get(f"/v1/sessions/{session}").json()["toggles"] == {"max_tokens": 700}
+    change = {"title": "A name", "toggles": {"max_tokens": 800}}
+    changed = agent.http.patch(f"/v1/sessions/{session}", json=change).json()
+    assert (changed["title"], changed["toggles"]) == ("A name", {"max_tokens": 800})
+    assert [one["id"] for one in agent.http.get("/v1/sessions").json()] == [session]
+    assert agent.http.delete(f"/v1/sessions/{session}").status_code == 204
+    assert agent.http.get("/v1/sessions").json() == []
+
+
+def test_a_synthetic_session_is_not_listed(agent: Any) -> None:
+    made = agent.http.post("/v1/sessions", json={"synthetic": True})
+    assert made.status_code == 201
+    assert agent.http.get("/v1/sessions").json() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("PATCH", ""),
+        ("DELETE", ""),
+        ("POST", "/turns"),
+        ("GET", "/events"),
+        ("POST", "/stop"),
+        ("GET", "/outputs/call"),
+    ],
+)
+def test_an_unknown_session_is_not_found(agent: Any, method: str, path: str) -> None:
+    body = {"input": "x"} if path == "/turns" else {"title": "x"} if method == "PATCH" else None
+    answer = agent.http.request(method, f"/v1/sessions/none{path}", json=body)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "no_session"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/sessions", b"{"),
+        ("/v1/sessions", b"[]"),
+        ("/v1/sessions", b'{"unknown": 1}'),
+        ("/v1/sessions", b'{"toggles": {"max_tokens": 0}}'),
+        ("/v1/sessions", b'{"toggles": {"no_such": 0}}'),
+        ("/v1/sessions", b'{"toggles": 5}'),
+        ("/v1/sessions/SESSION/turns", b""),
+        ("/v1/sessions/SESSION/turns", b'{"input": "  "}'),
+        ("/v1/sessions/SESSION/turns", b'{"input": 5}'),
+        ("/v1/sessions/SESSION/steer", b"{}"),
+        ("/v1/sessions/SESSION/stop", b'{"input": "x"}'),
+    ],
+)
+def test_malformed_requests_are_told_what_is_wrong(agent: Any, path: str, body: bytes) -> None:
+    answer = agent.http.post(path.replace("SESSION", agent.session()), content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "bad_request"
+    assert answer.json()["error"]["do"]
+
+
+def test_other_errors_are_json_too(agent: Any) -> None:
+    for method, path, status in (("GET", "/nothing", 404), ("PUT", "/v1/sessions", 405)):
+        answer = agent.http.request(method, path)
+        assert answer.status_code == status
+        assert answer.json()["error"]["do"]
+    large = agent.http.post("/v1/sessions", content=b" " * 1_000_001)
+    assert large.status_code == 413
+    assert large.json()["error"]["do"]
+
+
+def test_stop_without_a_turn_is_done_already_and_the_others_are_refused(agent: Any) -> None:
+    session = agent.session()
+    assert agent.http.post(f"/v1/sessions/{session}/stop").json() == {"turn": None}
+    for kind in ("pause", "resume"):
+        assert agent.http.post(f"/v1/sessions/{session}/{kind}").status_code == 409
+    assert agent.http.post(f"/v1/sessions/{session}/steer", json={"input": "x"}).status_code == 409
+
+
+def test_the_page_is_static_and_closed(agent: Any) -> None:
+    page = agent.http.get("/", headers={"Authorization": ""})
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    assert "dcops chat tests" in page.text
+    assert ">ready<" in page.text
+    style = agent.http.get("/page.css", headers={"Authorization": ""})
+    assert style.headers["content-type"].startswith("text/css")
+    assert "url(" not in style.text
+
+
+def test_metrics_are_told(agent: Any) -> None:
+    text = agent.http.get("/metrics").text
+    assert "dcops_toggles_generation 1.0" in text
+    assert "dcops_running_turns 0.0" in text
+    assert "dcops_sse_clients 0.0" in text
