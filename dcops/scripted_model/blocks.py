@@ -42,7 +42,8 @@ def block_problems(block: Any, path: str, role: str) -> Iterator[str]:
     kind = block["type"]
     if role == "system" and kind != "text":
         yield f"{path}: `{kind}` blocks are not allowed in `system` messages"
-    elif role in ("user", "assistant") and _ROLE_OF.get(kind, role) != role:
+        return
+    if role in ("user", "assistant") and _ROLE_OF.get(kind, role) != role:
         yield f"{path}: `{kind}` blocks are only allowed in `{_ROLE_OF[kind]}` messages"
     if kind in _FIELDS:
         shape = list(_shape_problems(block, f"{path}.{kind}"))
@@ -65,9 +66,9 @@ def _shape_problems(block: dict[str, Any], path: str) -> Iterator[str]:
 def _content_problems(block: dict[str, Any], path: str) -> Iterator[str]:
     kind = block["type"]
     if kind == "text" and not block["text"]:
-        yield "messages: text content blocks must be non-empty"
+        yield f"{path.partition('.')[0]}: text content blocks must be non-empty"
     elif kind == "text" and not block["text"].strip():
-        yield "messages: text content blocks must contain non-whitespace text"
+        yield f"{path.partition('.')[0]}: text content blocks must contain non-whitespace text"
     elif kind == "thinking" and not block["signature"]:
         yield f"{path}.signature: Invalid `signature` in `thinking` block"
     elif kind == "tool_use" and not _ID.fullmatch(block["id"]):

@@ -30,7 +30,7 @@ class Fields:
         self._left: dict[str, Any] = dict(checked(value, dict, path))
 
     def __contains__(self, name: str) -> bool:
-        return name in self._left
+        return self._left.get(name) is not None
 
     def at(self, name: str) -> str:
         """The path of a field of this object."""
@@ -55,7 +55,7 @@ class Fields:
         Raises:
             ScriptError: it is absent or of another kind.
         """
-        if self._left.get(name) is None:
+        if name not in self:
             raise ScriptError(self.at(name), "is missing")
         return self.take(name, kind)
 

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from . import models
+from .blocks import block_problems
 from .cache_markers import cache_problems
 from .history import history_problems
 from .issued import Issued
@@ -78,6 +79,7 @@ def validate(
         return shape
     tools = request.get("tools") or []
     problems = chain(
+        _system_problems(request.get("system")),
         _tool_problems(tools),
         _choice_problems(request.get("tool_choice"), tools),
         () if counting else _limit_problems(request),
@@ -109,6 +111,11 @@ def _shape_problems(request: dict[str, Any], *, beta: bool, counting: bool) -> I
         for n, one in enumerate(values if isinstance(values, list) else ()):
             if not isinstance(one, dict):
                 yield f"{place}.{n}: Input should be a valid dictionary or object to extract fields from"
+
+
+def _system_problems(system: str | list[dict[str, Any]] | None) -> Iterator[str]:
+    for n, block in enumerate(system if isinstance(system, list) else ()):
+        yield from block_problems(block, f"system.{n}", "system")
 
 
 def _tool_problems(tools: list[dict[str, Any]]) -> Iterator[str]:

@@ -71,7 +71,8 @@ def test_unknown_kinds_of_markers_are_refused() -> None:
 
 def test_empty_text_and_thinking_take_no_marker() -> None:
     assert problems(text(), system=[text("")]) == [
-        "system.0.text: cache_control cannot be set for empty text blocks"
+        "system: text content blocks must be non-empty",
+        "system.0.text: cache_control cannot be set for empty text blocks",
     ]
     thought = {"type": "thinking", "thinking": "x", "signature": "s", "cache_control": MARK}
     messages = [

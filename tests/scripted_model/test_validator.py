@@ -58,6 +58,15 @@ def test_what_the_api_takes_is_taken(changes: dict[str, Any]) -> None:
         ({"messages": ["hi"]}, "messages.0: Input should be a valid dictionary"),
         ({"messages": []}, "messages: at least one message is required"),
         ({"system": 3}, "system: Input should be a valid string"),
+        (
+            {"system": [{"type": "text", "text": " "}]},
+            "system: text content blocks must contain non-whitespace",
+        ),
+        ({"system": [{"type": "image"}]}, "system.0: `image` blocks are not allowed in `system` messages"),
+        (
+            {"messages": [{"role": "system", "content": "be brief"}]},
+            'messages: first message must use the "user" role',
+        ),
         ({"tools": [BASH, BASH]}, "tools: Tool names must be unique."),
         ({"tools": [{"input_schema": {"type": "object"}}]}, "tools.0.custom.name: Field required"),
         ({"tools": [BASH | {"name": "no spaces"}]}, "tools.0.custom.name: String should match pattern"),
