@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,8 @@ import click
 from dcops.cli.app import App
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from click.shell_completion import CompletionItem
 
 EXITS = {
@@ -65,7 +66,9 @@ class Command(click.Command):
         exits: Exit codes besides 0, 1 and 2.
     """
 
-    def __init__(self, *args: Any, examples: Iterable[str], exits: Iterable[int] = (), **settings: Any) -> None:
+    def __init__(
+        self, *args: Any, examples: Iterable[str], exits: Iterable[int] = (), **settings: Any
+    ) -> None:
         super().__init__(*args, context_settings=CONTEXT | settings.pop("context_settings", {}), **settings)
         self.examples = tuple(examples)
         self.exits = (0, *exits)
@@ -156,7 +159,11 @@ class LazyGroup(click.Group):
         """Names from the table, so that nothing is imported for a press of the tab key."""
         from click.shell_completion import CompletionItem
 
-        found = [CompletionItem(name, help=text) for name, text in self.table.items() if name.startswith(incomplete)]
+        found = [
+            CompletionItem(name, help=text)
+            for name, text in self.table.items()
+            if name.startswith(incomplete)
+        ]
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
 

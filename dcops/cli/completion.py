@@ -43,9 +43,8 @@ def _environment_names(project: Project) -> list[str]:
 
 
 def _backup_ids(project: Project) -> list[str]:
-    from dcops.operations.backup import list_backups
-
     from dcops.cli.wiring import make_world
+    from dcops.operations.backup import list_backups
 
     return [backup.id for backup in list_backups(make_world(project.root, None), None)]
 
@@ -55,7 +54,7 @@ def _toggle_names(project: Project) -> set[str]:
 
     names: set[str] = set()
     for directory in {project.root, *(project.root / "environments").parent.glob("*/")}:
-        for file in directory.glob("**/toggles.schema.json") if directory.name in {"agent"} else ():
+        for file in directory.glob("**/toggles.schema.json") if directory.name == "agent" else ():
             names |= set(json.loads(file.read_bytes()).get("properties", {}))
     return names
 

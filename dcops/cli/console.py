@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 STYLES: dict[str, dict[str, Any]] = {
     "good": {"fg": "green"},
@@ -50,7 +52,9 @@ class Console:
     def __init__(self, color: str = "auto") -> None:
         self._out = wants_color(sys.stdout, color, os.environ)
         self.talks_in_color = wants_color(sys.stderr, color, os.environ)
-        self.unicode = "utf" in (sys.stdout.encoding or "").lower() and "utf" in (sys.stderr.encoding or "").lower()
+        self.unicode = (
+            "utf" in (sys.stdout.encoding or "").lower() and "utf" in (sys.stderr.encoding or "").lower()
+        )
         self.glyphs = GLYPHS if self.unicode else ASCII
 
     @property
@@ -111,3 +115,12 @@ def ago(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def size(count: float) -> str:
+    """Bytes as people say them: ``812 B``, ``38.2 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -15,6 +13,10 @@ from dcops import __version__
 from dcops.cli.app import App
 from dcops.cli.base import LazyGroup, root_options
 from dcops.errors import DcopsError, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
 
 COMMANDS = {
     "init": "Write environments and a small implementation into DIR.",

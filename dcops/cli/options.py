@@ -84,7 +84,9 @@ def deploy_options(function: Decorated) -> Decorated:
     return function
 
 
-def toggle_texts(sets: tuple[str, ...], enables: tuple[str, ...], disables: tuple[str, ...]) -> dict[str, str]:
+def toggle_texts(
+    sets: tuple[str, ...], enables: tuple[str, ...], disables: tuple[str, ...]
+) -> dict[str, str]:
     """Toggle values as text by name.
 
     Raises:
@@ -99,5 +101,7 @@ def toggle_texts(sets: tuple[str, ...], enables: tuple[str, ...], disables: tupl
     values: dict[str, str] = {}
     for name, value in given:
         if values.setdefault(name, value) != value:
-            raise click.BadParameter(f"{name} is given twice: {values[name]} and {value}.", param_hint="--set")
+            raise click.BadParameter(
+                f"{name} is given twice: {values[name]} and {value}.", param_hint="--set"
+            )
     return values

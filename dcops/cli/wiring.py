@@ -7,13 +7,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcops.core.environment import Environment, Project
 from dcops.environments import Environments
 from dcops.errors import DcopsError, UsageError
 from dcops.operations.world import World
 from dcops.projects import find_project
 
 if TYPE_CHECKING:
+    from dcops.core.environment import Environment, Project
     from dcops.core.events import Emit
     from dcops.core.protocols import Engine
 

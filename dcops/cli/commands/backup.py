@@ -1,0 +1,106 @@
+"""``dcops backup``: create, list and show."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dcops.cli import completion
+from dcops.cli.base import Group, command
+from dcops.cli.console import ago, size, style, table
+from dcops.cli.options import environment_argument, reason_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dcops.cli.app import App
+
+
+@click.group("backup", cls=Group, short_help="Make, list and show restorable snapshots.")
+def backup_command() -> None:
+    """Make, list and show restorable snapshots."""
+
+
+@command(
+    "create",
+    parent=backup_command,
+    examples=("dcops backup create dev --reason 'before the holidays'",),
+    exits=(6, 7),
+)
+@environment_argument
+@reason_option
+def create_command(app: App, environment: str, reason: str) -> None:
+    """Snapshot implementation, environment, toggles and the release record of what serves."""
+    from dcops.operations.backup import create_backup
+
+    backup = asdict(create_backup(app.world(), environment, reason=reason))
+    app.show("backup.create", {"backup": backup}, lambda: [backup["id"]])
+
+
+@command("list", parent=backup_command, examples=("dcops backup list", "dcops backup list --env dev"))
+@click.option(
+    "--env",
+    "environment",
+    metavar="ENV",
+    help="Of this environment only.",
+    shell_complete=completion.environments,
+)
+def list_command(app: App, environment: str | None) -> None:
+    """List the backups, the newest first."""
+    from dcops.operations.backup import list_backups
+
+    backups = [asdict(backup) for backup in reversed(list_backups(app.world(), environment))]
+    app.show("backup.list", {"backups": backups}, lambda: _list_lines(backups))
+
+
+@command("show", parent=backup_command, examples=("dcops backup show backup_20261120_190812",), exits=(6, 7))
+@click.argument("backup", shell_complete=completion.backups)
+def show_command(app: App, backup: str) -> None:
+    """Show what a backup holds; a unique beginning of its id, or latest, is enough."""
+    from dcops.operations.backup import show_backup
+
+    shown = asdict(show_backup(app.world(), backup))
+    app.show("backup.show", {"backup": shown}, lambda: _show_lines(shown))
+
+
+def _list_lines(backups: list[dict[str, Any]]) -> Iterator[str]:
+    if not backups:
+        yield "there is no backup yet: dcops backup create"
+        return
+    yield from table(
+        ["BACKUP", "ENV", "AGE", "RELEASE", "FILES", "SIZE", "WHY"],
+        [
+            [
+                backup["id"],
+                backup["environment"],
+                ago(time.time() - backup["created"]),
+                backup["release"][:12],
+                str(backup["files"]),
+                size(backup["stored"]),
+                f"damaged: {backup['damaged']}" if backup["damaged"] else backup["reason"],
+            ]
+            for backup in backups
+        ],
+    )
+
+
+def _show_lines(backup: dict[str, Any]) -> Iterator[str]:
+    made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(backup["created"]))
+    content = f"{backup['files']} files, {size(backup['bytes'])}, {size(backup['stored'])} compressed"
+    toggles = ", ".join(f"{name}={json.dumps(value)}" for name, value in sorted(backup["toggles"].items()))
+    rows = {
+        "made": f"{made}, {ago(time.time() - backup['created'])} ago",
+        "environment": backup["environment"],
+        "why": backup["reason"],
+        "release": backup["release"],
+        "content": content,
+        "toggles": toggles or "all at their defaults",
+        "damaged": backup["damaged"],
+        "restore": f"dcops rollback {backup['id']} --env {backup['environment']}",
+    }
+    yield style(backup["id"], "strong")
+    yield from (f"  {name:<12} {text}" for name, text in rows.items() if text)

@@ -1,0 +1,132 @@
+"""``dcops chat``: one message, or a conversation on the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from dcops.cli.base import command
+from dcops.cli.options import environment_argument
+from dcops.cli.render.error import error_lines
+from dcops.errors import DcopsError, PreconditionMissing, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from dcops.cli.app import App
+    from dcops.operations.chat import Conversation
+
+INTERRUPTED = 130
+
+
+@command(
+    "chat",
+    examples=(
+        "dcops chat dev 'run: uname -a'",
+        "dcops chat production 'and now?' --session ID",
+        "dcops chat dev",
+    ),
+    exits=(6, 7, 130),
+)
+@environment_argument
+@click.argument("message", required=False, metavar="[MESSAGE]")
+@click.option("--session", metavar="ID", help="Go on with this conversation; dcops sessions lists them.")
+def chat_command(app: App, environment: str, message: str | None, session: str | None) -> int:
+    """Talk to the agent from the terminal.
+
+    With MESSAGE, the answer and what its tools print go to stdout as they come; what the agent does goes to
+    stderr, and stdin is not read. Without MESSAGE it is a conversation: Ctrl-C stops a turn, Ctrl-D ends.
+    """
+    from dcops.operations.chat import converse
+
+    if message is not None:
+        return _turn(app, converse(app.world(), environment, session), message)
+    if app.json or not app.console.interactive:
+        raise UsageError(
+            "DC-NO-MESSAGE",
+            "there is no message, and no terminal to ask for one",
+            do=f"dcops chat {environment} 'MESSAGE'",
+        )
+    return _loop(app, converse(app.world(), environment, session), environment)
+
+
+def _turn(app: App, conversation: Conversation, message: str) -> int:
+    """One turn, shown as it comes.
+
+    Raises:
+        PreconditionMissing: DC-TURN-FAILED: the agent could not finish it.
+    """
+    from dcops.cli.render.chat import JsonView, TextView
+    from dcops.operations.chat import outcome
+
+    app.streams = app.json
+    view = JsonView(app.console) if app.json else TextView(app.console)
+    ended = {"result": "failed", "message": "the stream ended before the turn did", "code": ""}
+    with _stoppable(conversation):
+        for seq, event in conversation.say(message):
+            view.show(seq, event)
+            ended = outcome(event)
+    view.end()
+    document = {"session": conversation.session, "turn": conversation.turn, **ended}
+    if ended["result"] == "failed":
+        raise PreconditionMissing(
+            "DC-TURN-FAILED",
+            "the turn failed",
+            why=ended["message"],
+            do=f"go on with it: dcops chat ENV MESSAGE --session {conversation.session}",
+            cause=ended["code"],
+            session=conversation.session,
+        )
+    app.show("chat", document, lambda: ())
+    return INTERRUPTED if ended["result"] == "stopped" else 0
+
+
+def _loop(app: App, conversation: Conversation, environment: str) -> int:
+    import readline  # noqa: F401 - gives input() a line editor and a history
+
+    app.console.talk(f"{environment}, session {conversation.session}; Ctrl-C stops a turn, Ctrl-D ends")
+    while True:
+        try:
+            message = input("> ").strip()
+        except EOFError:
+            app.console.talk()
+            return 0
+        except KeyboardInterrupt:
+            app.console.talk()
+            continue
+        if not message:
+            continue
+        try:
+            _turn(app, conversation, message)
+        except PreconditionMissing as error:
+            # A failed turn is said, and the conversation goes on.
+            for line in error_lines(error):
+                app.console.talk(line)
+
+
+@contextmanager
+def _stoppable(conversation: Conversation) -> Iterator[None]:
+    """Within it the first Ctrl-C stops the turn, whose end then still comes; the second one leaves.
+
+    A handler and not an exception: an exception would end the generator that reads the events.
+    """
+    pressed = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+        with contextlib.suppress(DcopsError):
+            conversation.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,64 @@
+"""``dcops history``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from dcops.cli.base import command
+from dcops.cli.console import style, table
+from dcops.cli.options import environment_argument
+from dcops.cli.render.progress import length
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dcops.cli.app import App
+    from dcops.core.deployment import Entry
+
+LOOKS = {"ok": "good", "failed": "bad", "aborted": "warn", "interrupted": "warn"}
+
+
+@command("history", examples=("dcops history production", "dcops history dev --limit 5"), exits=(6, 7))
+@environment_argument
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+def history_command(app: App, environment: str, limit: int) -> None:
+    """Show what was done, by whom, why, with what result; the newest first."""
+    from dcops.operations.history import read_history
+
+    entries = read_history(app.world(), environment, limit=limit)
+    document = {"environment": environment, "entries": [entry.to_json() for entry in entries]}
+    app.show("history", document, lambda: _lines(entries))
+
+
+def _lines(entries: list[Entry]) -> Iterator[str]:
+    if not entries:
+        yield "nothing was done yet"
+        return
+    yield from table(
+        ["WHEN (UTC)", "WHAT", "RESULT", "TOOK", "BY", "DETAIL"],
+        [
+            [
+                time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.at)),
+                entry.kind,
+                style(entry.result, LOOKS[entry.result]),
+                length(entry.seconds),
+                entry.by,
+                _detail(entry),
+            ]
+            for entry in entries
+        ],
+    )
+
+
+def _detail(entry: Entry) -> str:
+    """What was changed, then the reason."""
+    parts = []
+    if entry.deployment is not None:
+        parts.append(f"{entry.deployment.revision.short} (#{entry.deployment.number})")
+    parts += [f"{name}: {old} to {new}" for name, (old, new) in entry.data.get("changed", {}).items()]
+    parts += [str(entry.data[key]) for key in ("backup", "error") if entry.data.get(key)]
+    parts += [f"'{entry.reason}'"] if entry.reason else []
+    return "  ".join(parts)

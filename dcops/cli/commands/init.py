@@ -1,0 +1,33 @@
+"""``dcops init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dcops.cli.base import command
+
+if TYPE_CHECKING:
+    from dcops.cli.app import App
+
+
+@command("init", examples=("dcops init my-agent", "dcops init . --toggles feature_toggles.json"), exits=(6,))
+@click.argument("directory", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--toggles",
+    "toggles_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Take over an existing set of toggles, a JSON object.",
+)
+def init_command(app: App, directory: Path, toggles_file: Path | None) -> None:
+    """Write environments and a small implementation into DIR.
+
+    What is there already is left alone. The result deploys as it is: dcops deploy dev.
+    """
+    from dcops.operations.init import init
+
+    report = init(directory, toggles_file)
+    app.show("init", {"report": report}, lambda: [str(report)])

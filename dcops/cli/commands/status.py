@@ -1,0 +1,126 @@
+"""``dcops status``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from dcops.cli import completion
+from dcops.cli.base import command
+from dcops.cli.console import ago, style, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dcops.cli.app import App
+    from dcops.operations.status import Drift, EnvironmentStatus
+
+LOOKS = {"running": "good", "degraded": "warn", "empty": "dim", "not deployed": "dim"}
+
+
+@command("status", examples=("dcops status", "dcops status production", "dcops status --json"), exits=(6, 7))
+@click.argument("environment", metavar="[ENV]", required=False, shell_complete=completion.environments)
+def status_command(app: App, environment: str | None) -> None:
+    """Show what runs, where, and what has drifted.
+
+    Without ENV all environments are shown in a table; with ENV everything about one.
+    """
+    from dcops.operations.status import status
+
+    rows = status(app.world(), environment)
+    app.show(
+        "status",
+        {"environments": [row.to_json() for row in rows]},
+        lambda: _detail(rows[0]) if environment else _overview(rows),
+    )
+
+
+def _overview(rows: list[EnvironmentStatus]) -> Iterator[str]:
+    if not rows:
+        yield "there is no environment yet: dcops init"
+        return
+    yield from table(
+        ["ENV", "STATE", "ENGINE", "RELEASE", "UP", "DRIFT", "URL"],
+        [
+            [
+                style(row.name, "name"),
+                _state(row),
+                row.engine or "-",
+                row.release[:12] or "-",
+                _up(row),
+                str(len(row.drift) or "none") if row.release else "-",
+                row.url or "-",
+            ]
+            for row in rows
+        ],
+    )
+    for row in rows:
+        yield from _remarks(row)
+
+
+def _detail(row: EnvironmentStatus) -> Iterator[str]:
+    yield f"{style(row.name, 'name')}  {_state(row)}"
+    toggles = row.toggles
+    followed = "acknowledged" if toggles.acknowledged == toggles.generation else "not acknowledged"
+    facts = {
+        "url": row.url,
+        "token": row.token_file,
+        "engine": f"{row.engine} ({row.why})" if row.engine else "",
+        "release": f"{row.release[:12]}, deployed {ago(time.time() - row.deployed)} ago"
+        if row.release
+        else "",
+        "toggles": f"generation {toggles.generation}, {followed}" if toggles.generation else "",
+    }
+    yield from (f"  {name:<8} {text}" for name, text in facts.items() if text)
+    for index, drift in enumerate(row.drift):
+        yield f"  {'' if index else 'drift':<8} {_drift(drift)}"
+    if row.instances:
+        yield from table(
+            ["  INSTANCE", "ROLE", "STATUS", "UP", "TURNS", "RESTARTS"],
+            [
+                [
+                    f"  {each.id}",
+                    each.role,
+                    each.status,
+                    ago(time.time() - each.started) if each.started else "-",
+                    "-" if each.turns is None else str(each.turns),
+                    str(each.restarts),
+                ]
+                for each in row.instances
+            ],
+        )
+    yield from _remarks(row)
+
+
+def _state(row: EnvironmentStatus) -> str:
+    return style(row.state, LOOKS.get(row.state, "bad"))
+
+
+def _up(row: EnvironmentStatus) -> str:
+    started = [each.started for each in row.instances if each.role == "serving" and each.started]
+    return ago(time.time() - started[0]) if started and row.state in {"running", "degraded"} else "-"
+
+
+def _drift(drift: Drift) -> str:
+    if drift.kind == "release":
+        return f"the implementation is {str(drift.file)[:12]} now, {str(drift.in_force)[:12]} serves"
+    file, in_force = ("(default)" if value is None else value for value in (drift.file, drift.in_force))
+    return f"{drift.kind} {drift.name}: {file} in the files, {in_force} in force"
+
+
+def _remarks(row: EnvironmentStatus) -> Iterator[str]:
+    """What is wrong or under way, each with the next command."""
+    if row.operation is not None:
+        step = f" at step '{row.operation['step']}'" if row.operation.get("step") else ""
+        yield f"  {row.name}: {row.operation['by']} runs '{row.operation['operation']}'{step}"
+    for problem in row.problems:
+        look = "dim" if problem.code == "DC-NOT-DEPLOYED" else "warn"
+        yield f"  {style(row.name, look)}: {problem.what}"
+        if problem.do:
+            yield f"    {style('do', 'dim')} {problem.do}"
+    if row.drift and not row.problems:
+        kinds = {drift.kind for drift in row.drift}
+        verb = "toggle apply --env" if kinds == {"toggle"} else "plan"
+        yield f"  {row.name}: the files say something else than what serves: dcops {verb} {row.name}"

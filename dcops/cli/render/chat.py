@@ -1,0 +1,142 @@
+"""A turn as it comes: what the agent says and its tools print to stdout, what it does to stderr."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from dcops.cli.console import style
+
+if TYPE_CHECKING:
+    from dcops.cli.console import Console
+
+    Event = dict[str, Any]
+
+# What a terminal may be told by others' text: colours, and nothing that moves, asks or writes a clipboard.
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
+CONTROL = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\^_]|\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+)
+ARGUMENT_LENGTH = 100
+
+
+class JsonView:
+    """The AG-UI events as they are, one a line, each with its sequence number."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def show(self, seq: int, event: Event) -> None:
+        self._console.document({"seq": seq, **event})
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
+class TextView:
+    """Text for people and pipes; each line that a tool prints is written whole and at once."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._fresh = True  # whether stdout is at the start of a line
+        self._tools: dict[str, str] = {}
+        self._arguments: dict[str, str] = {}
+        self._partial: dict[str, str] = {}
+        self._thinking = False
+
+    def show(self, _seq: int, event: Event) -> None:
+        kind = event["type"]
+        if kind == "TEXT_MESSAGE_CONTENT":
+            self._write(event["delta"])
+        elif kind == "TEXT_MESSAGE_END":
+            self._new_line()
+        elif kind == "REASONING_START":
+            self._do("thinking")
+        elif kind == "REASONING_MESSAGE_CONTENT":
+            self._think(event["delta"])
+        elif kind == "REASONING_END":
+            self._console.talk()
+        elif kind == "TOOL_CALL_START":
+            self._tools[event["toolCallId"]] = event["toolCallName"]
+        elif kind == "TOOL_CALL_ARGS":
+            call = event["toolCallId"]
+            self._arguments[call] = self._arguments.get(call, "") + event["delta"]
+        elif kind == "CUSTOM":
+            self._custom(event["name"], event.get("value") or {})
+
+    def end(self) -> None:
+        """Close a line that was left open."""
+        for call in list(self._partial):
+            self._finish_output(call)
+        self._new_line()
+
+    def _custom(self, name: str, value: Event) -> None:
+        call = str(value.get("call", ""))
+        if name == "tool.started":
+            self._do(f"{self._tools.get(call, 'tool')} started  {self._brief(call)}")
+        elif name == "tool.output":
+            self._output(call, str(value.get("text", "")))
+        elif name == "tool.finished":
+            self._finish_output(call)
+            self._do(f"{self._tools.get(call, 'tool')} finished  {_end(value)}")
+        elif name == "retry":
+            self._do(f"retry {value.get('attempt')}: {value.get('reason')}")
+        elif name == "paused":
+            self._do("paused" if value.get("paused") else "goes on")
+        elif name == "turn.interrupted":
+            self._do(f"interrupted: {value.get('reason')}")
+
+    def _output(self, call: str, text: str) -> None:
+        """Hold back only what is no whole line yet, so that tools side by side do not mix their lines."""
+        *lines, rest = (self._partial.get(call, "") + text).split("\n")
+        self._partial[call] = rest
+        for line in lines:
+            self._new_line()
+            self._write(f"{line}\n")
+
+    def _finish_output(self, call: str) -> None:
+        if rest := self._partial.pop(call, ""):
+            self._new_line()
+            self._write(f"{rest}\n")
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+        sys.stdout.flush()
+        self._fresh = text.endswith("\n") or (self._fresh and not text)
+
+    def _new_line(self) -> None:
+        if not self._fresh:
+            self._write("\n")
+
+    def _think(self, text: str) -> None:
+        sys.stderr.write(style(printable(text), "dim") if self._console.talks_in_color else printable(text))
+        sys.stderr.flush()
+
+    def _do(self, text: str) -> None:
+        if sys.stdout.isatty():
+            self._new_line()
+        self._console.talk(style(f"{self._console.glyphs['note']} {text}", "dim"))
+
+    def _brief(self, call: str) -> str:
+        """A call's arguments in one line: the command of a shell, the values of others."""
+        try:
+            arguments = json.loads(self._arguments.get(call) or "{}")
+            text = " ".join(str(value) for value in arguments.values())
+        except (ValueError, AttributeError):
+            text = self._arguments.get(call, "")
+        line = " ".join(printable(text).split())
+        return line if len(line) <= ARGUMENT_LENGTH else f"{line[: ARGUMENT_LENGTH - 3]}..."
+
+
+def printable(text: str) -> str:
+    """Text without the control sequences that could do more to a terminal than colour it."""
+    return CONTROL.sub(lambda match: match[0] if COLOR.fullmatch(match[0]) else "", text)
+
+
+def _end(value: Event) -> str:
+    status = str(value.get("status", ""))
+    code = value.get("exit_code")
+    elapsed = f"{float(value.get('elapsed_ms') or 0) / 1000:.1f}s"
+    return f"{status} {elapsed}" if code in {None, 0} else f"{status}, exit code {code}, {elapsed}"

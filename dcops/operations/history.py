@@ -1,0 +1,22 @@
+"""What was done in an environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dcops.core.deployment import Entry
+    from dcops.operations.world import World
+
+
+def read_history(world: World, environment: str, *, limit: int | None = None) -> list[Entry]:
+    """Entries, the newest first.
+
+    Args:
+        limit: At most so many; None for all.
+
+    Raises:
+        PreconditionMissing: The environment was never deployed, or a newer dcops wrote its history.
+    """
+    entries = world.open(environment).history.entries()
+    return entries[::-1][:limit]
