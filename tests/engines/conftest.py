@@ -18,6 +18,7 @@ import pytest
 
 from dcops.core.environment import Environment, Project
 from dcops.core.protocols import BuildContext, Engine, InstanceSpec, Role
+from dcops.engines.fake import FakeEngine
 from dcops.engines.ports import free_port
 from dcops.engines.process import ProcessEngine
 from dcops.proxy import configuration
@@ -150,10 +151,15 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+MAKERS: dict[str, Callable[[Project, Environment], Engine]] = {
+    "fake": lambda *_: FakeEngine(),
+    "process": ProcessEngine,
+}
+
+
 def rig_of(kind: str, root: Path) -> Iterator[Rig]:
-    makers: dict[str, Callable[[Project, Environment], Engine]] = {"process": ProcessEngine}
     root.mkdir(parents=True)
-    rig = Rig(root, makers[kind])
+    rig = Rig(root, MAKERS[kind])
     try:
         yield rig
     finally:
@@ -163,11 +169,11 @@ def rig_of(kind: str, root: Path) -> Iterator[Rig]:
                 engine.remove_build(build)
 
 
-@pytest.fixture(params=["process"])
+@pytest.fixture(params=["fake", pytest.param("process", marks=pytest.mark.slow)])
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     yield from rig_of(request.param, tmp_path / LONG)
 
 
-@pytest.fixture(params=["process"])
+@pytest.fixture(params=[pytest.param("process", marks=pytest.mark.slow)])
 def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     yield from rig_of(request.param, tmp_path / LONG)
