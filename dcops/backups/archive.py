@@ -142,7 +142,8 @@ def _check_paths(members: list[Member]) -> None:
     for member in members:
         path = str(member["path"])
         parent = posixpath.dirname(path)
-        if not path or path != posixpath.normpath(path) or path.startswith(("/", "..")) or "\0" in path:
+        outside = path in ("", ".", "..") or path.startswith(("/", "../")) or "\0" in path
+        if outside or path != posixpath.normpath(path):
             raise CorruptError(f"the path {path!r} is not safe")
         if path in seen or seen.get(parent) != "directory":
             raise CorruptError(f"the path {path!r} does not lie in a directory of its own tree")

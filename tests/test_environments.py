@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dcops.core.environment import Environment, Project
+from dcops.environments import EnvironmentFiles, Environments, resolve_key
+from dcops.errors import NotFound, PreconditionMissing
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SCHEMA = {"properties": {"budget": {"type": "integer", "minimum": 1, "default": 5}}}
+
+
+@pytest.fixture
+def environments(tmp_path: Path) -> Environments:
+    for name in ("dev", "production"):
+        directory = tmp_path / "environments" / name
+        directory.mkdir(parents=True)
+        (directory / "environment.yaml").write_text("engine: process\n")
+        (directory / "toggles.yaml").write_text("# values only\nbudget: 7  # enough\n")
+    return Environments(Project(tmp_path, "project", "00000000"))
+
+
+def write(environments: Environments, text: str, file: str = "environment.yaml") -> None:
+    (environments.project.root / "environments" / "dev" / file).write_text(text)
+
+
+def refusal(environments: Environments) -> PreconditionMissing:
+    with pytest.raises(PreconditionMissing) as caught:
+        environments.load("dev")
+    assert caught.value.code == "DC-ENVIRONMENT-INVALID"
+    return caught.value
+
+
+def test_ours_are_valid() -> None:
+    ours = Environments(Project(REPOSITORY, "ours", "00000000"))
+    dev, production = ours.load("dev"), ours.load("production")
+    assert (dev.engine, dev.model, dev.protected) == ("auto", "scripted", False)
+    assert (production.engine, production.model, production.protected) == ("docker", "api", True)
+    assert dev.implementation == REPOSITORY / "dcops" / "agent"
+    assert dev.logs != production.logs
+
+
+def test_defaults(environments: Environments) -> None:
+    dev = environments.load("dev")
+    root = environments.project.root
+    assert dev == Environment(
+        name="dev",
+        engine="process",
+        implementation=REPOSITORY / "dcops" / "agent",
+        logs=root / ".dcops" / "dev" / "logs",
+        backups=root / "backups",
+        toggles={"budget": 7},
+    )
+
+
+def test_everything_is_read(environments: Environments) -> None:
+    root = environments.project.root
+    write(
+        environments,
+        """
+engine: docker
+implementation: agent
+model: api
+key: file:secrets/key
+api_url: http://127.0.0.1:9000/base
+protected: true
+port: 8100
+bind: 0.0.0.0
+hosts: [agent.example]
+isolation: none
+base_image: python:3.12
+limits: {memory: 512M, cpus: 0.5, pids: 100}
+variables: {TZ: UTC}
+paths: {logs: logs, backups: /srv/backups}
+verify: {suites: [smoke]}
+timeouts: {ready: 2m, drain: 5, warm: 1.5h}
+""",
+    )
+    dev = environments.load("dev")
+    assert dev.key == f"file:{root}/secrets/key"
+    assert (dev.port, dev.bind, dev.hosts) == (8100, "0.0.0.0", ("agent.example",))
+    assert (dev.limits.memory, dev.limits.cpus, dev.limits.pids) == (512 << 20, 0.5, 100)
+    assert (dev.ready_timeout, dev.drain_timeout, dev.warm_for) == (120, 5, 5400)
+    assert (dev.logs, dev.backups) == (root / "logs", Path("/srv/backups"))
+    assert (dev.implementation, dev.suites, dev.variables) == (root / "agent", ("smoke",), {"TZ": "UTC"})
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "path", "words"),
+    [
+        ("engine: process\nprot: 1\n", 2, "prot", "did you mean port?"),
+        ("engine: dokcer\n", 1, "engine", "did you mean docker?"),
+        ("engine: process\nport: 70000\n", 2, "port", "auto, or a port from 1 to 65535"),
+        ("engine: process\nport: any\n", 2, "port", "auto, or a port"),
+        ("engine: process\nprotected: 1\n", 2, "protected", "true or false"),
+        ("engine: process\nlimits:\n  memory: lots\n", 3, "limits.memory", "a size such as 512M"),
+        ("engine: process\nlimits:\n  cpu: 1\n", 3, "limits.cpu", "did you mean cpus?"),
+        ("engine: process\ntimeouts: {ready: soon}\n", 2, "timeouts.ready", "a time such as"),
+        ("engine: process\nvariables: {A: 1}\n", 2, "variables.A", "text in quotes"),
+        ("engine: process\nvariables: {DCOPS_LISTEN: x}\n", 2, "variables.DCOPS_LISTEN", "set by dcops"),
+        ("engine: process\nvariables: {A B: x}\n", 2, "variables.A B", "no name"),
+        ("engine: process\nmodel: api\n", 2, "model", "key must say where"),
+        ("engine: process\nhosts: here\n", 2, "hosts", "a list"),
+        ("model: scripted\n", 1, "", "engine is missing"),
+        ("", 1, "", "engine is missing"),
+        ("- engine\n", 1, "", "a mapping"),
+        ("engine: process\nport: [\n", 3, "", "not valid YAML"),
+        ("engine: process\nengine: docker\n", 2, "engine", "written twice"),
+    ],
+)
+def test_a_bad_file_is_named_with_line_path_and_suggestion(
+    environments: Environments, text: str, line: int, path: str, words: str
+) -> None:
+    write(environments, text)
+    error = refusal(environments)
+    assert words in error.what
+    assert error.what.startswith(f"environments/dev/environment.yaml:{line}: ")
+    assert (error.detail["line"], error.detail["path"]) == (line, path)
+    assert error.exit_code == 6
+
+
+def test_a_key_in_the_file_is_refused_and_never_shown(environments: Environments) -> None:
+    write(environments, "engine: process\nkey: sk-ant-secret\n")
+    error = refusal(environments)
+    assert "never the key itself" in error.what
+    assert "sk-ant-secret" not in str(error.to_json())
+
+
+def test_faults_of_both_files_come_at_once(environments: Environments) -> None:
+    write(environments, "engine: x\nprot: 1\n")
+    write(environments, "a: 1\na: 2\n", "toggles.yaml")
+    assert [row["file"].rpartition("/")[2] for row in refusal(environments).detail["faults"]] == [
+        "environment.yaml",
+        "environment.yaml",
+        "toggles.yaml",
+    ]
+
+
+@pytest.mark.parametrize("file", ["environment.yaml", "toggles.yaml"])
+def test_a_missing_file_is_bad(environments: Environments, file: str) -> None:
+    (environments.project.root / "environments" / "dev" / file).unlink()
+    assert f"environments/dev/{file}" in refusal(environments).what
+
+
+def test_an_unknown_environment_is_not_found(environments: Environments) -> None:
+    (environments.project.root / "environments" / "base").mkdir()
+    assert environments.names() == ["dev", "production"]
+    with pytest.raises(NotFound) as caught:
+        environments.load("prodution")
+    assert caught.value.why == "did you mean production?"
+    assert caught.value.detail["known"] == ["dev", "production"]
+
+
+@pytest.mark.parametrize("name", ["..", "../environments/dev", "", "dev/", "Dev"])
+def test_a_name_is_no_path(environments: Environments, name: str) -> None:
+    with pytest.raises(NotFound):
+        environments.load(name)
+
+
+def test_toggles_are_held_against_a_schema(environments: Environments) -> None:
+    environments.check_toggles("dev", SCHEMA)
+    write(environments, "# values\nbudget: 0\n", "toggles.yaml")
+    with pytest.raises(PreconditionMissing) as caught:
+        environments.check_toggles("dev", SCHEMA)
+    assert caught.value.what.startswith("environments/dev/toggles.yaml:2: budget must be")
+
+
+def test_setting_toggles_changes_their_bytes_only(environments: Environments) -> None:
+    file = environments.project.root / "environments" / "dev" / "toggles.yaml"
+    file.chmod(0o640)
+    environments.set_toggles("dev", {"budget": -5, "new": True})
+    assert file.read_text() == "# values only\nbudget: -5  # enough\nnew: true\n"
+    assert file.stat().st_mode & 0o777 == 0o640
+    environments.set_toggles("dev", {}, unset=["budget", "never_there"])
+    assert file.read_text() == "# values only\nnew: true\n"
+    assert environments.load("dev").toggles == {"new": True}
+    assert sorted(each.name for each in file.parent.iterdir()) == ["environment.yaml", "toggles.yaml"]
+
+
+def test_nothing_is_changed_when_one_of_several_cannot_be(environments: Environments) -> None:
+    text = "budget: 7\na: &x 1\nb: *x\n"
+    write(environments, text, "toggles.yaml")
+    with pytest.raises(PreconditionMissing) as caught:
+        environments.set_toggles("dev", {"budget": 8, "a": 2})
+    assert caught.value.code == "DC-TOGGLES-NOT-EDITABLE"
+    assert environments.read("dev").toggles.decode() == text
+
+
+def test_files_are_put_back_byte_for_byte(environments: Environments) -> None:
+    files = EnvironmentFiles(b"engine: docker\r\n", b"# none\n")
+    environments.write("dev", files)
+    assert environments.read("dev") == files
+
+
+def test_a_key_is_found_by_its_reference(environments: Environments, tmp_path: Path) -> None:
+    write(environments, "engine: process\nmodel: api\nkey: env:API_KEY\n")
+    dev = environments.load("dev")
+    assert resolve_key(dev, {"API_KEY": " sk-1\n"}) == b"sk-1"
+    (tmp_path / "key").write_bytes(b"sk-2\n")
+    write(environments, "engine: process\nmodel: api\nkey: file:key\n")
+    assert resolve_key(environments.load("dev"), {}) == b"sk-2"
+
+
+@pytest.mark.parametrize(
+    ("key", "variables", "why"),
+    [
+        ("env:API_KEY", {}, "empty or not set"),
+        ("env:API_KEY", {"API_KEY": "  "}, "empty or not set"),
+        ("env:API_KEY", {"API_KEY": "two words-secret"}, "no key"),
+        ("file:nowhere", {}, "No such file"),
+        ("file:environments", {}, "Is a directory"),
+    ],
+)
+def test_a_reference_that_leads_to_nothing_is_refused_without_showing_it(
+    environments: Environments, key: str, variables: dict[str, str], why: str
+) -> None:
+    write(environments, f"engine: process\nmodel: api\nkey: {key}\n")
+    with pytest.raises(PreconditionMissing) as caught:
+        resolve_key(environments.load("dev"), variables)
+    assert caught.value.code == "DC-KEY-MISSING"
+    assert why in caught.value.why
+    assert "secret" not in str(caught.value.to_json())
