@@ -96,7 +96,8 @@ def deploy(world: World, request: DeployRequest, confirm: Confirm) -> DeployRepo
         PreconditionMissing: The lock is held, the plan is stale, the engine is down ...
     """
     place = _place(world, request)
-    planned = _fresh(request.plan, _look(place)) or _plan(place, request, _look(place))
+    current = _look(place)
+    planned = _fresh(request.plan, current) or _plan(place, request, current)
     return carry_out(
         place,
         planned,

@@ -170,8 +170,8 @@ def _health(place: Place, current: Current) -> tuple[State, list[Problem], dict[
         return "degraded", [_problem(error)], {}
     logs = f"dcops logs {place.name}"
     problems = [] if ready else [Problem("DC-NOT-READY", f"not ready: {'; '.join(reasons)}", logs)]
-    if error := (seen.get("toggles") or {}).get("error"):
-        problems.append(Problem("DC-TOGGLES-REFUSED", f"the instance refuses its toggles: {error}", logs))
+    if refusal := (seen.get("toggles") or {}).get("error"):
+        problems.append(Problem("DC-TOGGLES-REFUSED", f"the instance refuses its toggles: {refusal}", logs))
     problems += _lost(place, current, seen)
     return "degraded" if problems else "running", problems, seen
 

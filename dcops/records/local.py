@@ -1,6 +1,6 @@
 """What this machine knows of an environment: which engine was decided, its port, its token.
 
-Everything else lives with the engine. ``.dcops/<environment>/engine.json`` and ``token``.
+Everything else lives with the engine. ``.dcops/<environment>/choice.json`` and ``token``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LocalState:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._choice = directory / "engine.json"
+        self._choice = directory / "choice.json"
         self.token_file = directory / "token"
 
     def choice(self) -> EngineChoice | None:
