@@ -60,6 +60,7 @@ class DockerEngine(DockerBuilds):
 
     def __init__(self, project: Project, environment: Environment, daemon: Daemon | None = None) -> None:
         super().__init__(Names(project, environment), daemon or Daemon())
+        self.project = project
         self._helpers = count()
 
     def findings(self) -> list[Finding]:
@@ -259,6 +260,9 @@ def _request(roots: dict[str, str], operations: Operations) -> bytes:
 def _results(answer: Any) -> list[Any]:
     found = document(answer)
     if "error" in found:
+        kind, _, text = found["error"].partition(": ")
+        if kind == "ValueError":
+            raise ValueError(text)
         raise PreconditionMissing(
             "DC-STORE-FAILED",
             "The control store refused an operation.",

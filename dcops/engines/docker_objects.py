@@ -153,7 +153,9 @@ def instance_config(names: Names, spec: InstanceSpec, image: str) -> Config:
             "NetworkMode": network,
             "RestartPolicy": {"Name": POLICIES[spec.role]},
             # The daemon would otherwise ask its own name servers for the instance, past the closed network.
+            # Docker answers nothing when nobody there does, so whoever asks must not wait long.
             "Dns": ["127.0.0.1"],
+            "DnsOptions": ["timeout:1", "attempts:2"],
         },
         "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [spec.id]}}},
     }
