@@ -109,13 +109,14 @@ def _remark(result: Block, messages: list[dict[str, Any]]) -> str:
     given = _input_of(result["tool_use_id"], messages)
     subject = f"`{' '.join(str(given.get('path') or given.get('command') or 'that call').split())[:60]}`"
     output = _output(result)
-    status = _EXIT.search(output)
+    lines = [line for line in output.splitlines() if line.strip()]
+    status = _EXIT.search(lines[-1]) if lines else None
     if status and status[1] != "0":
         return f"{subject} ended with exit code {status[1]}."
     if result.get("is_error"):
         return f"{subject} failed: {' '.join(output.split())[:120]}"
-    lines = [line for line in output.splitlines() if line.strip() and not _EXIT.search(line)]
-    amount = f"{len(lines)} line{'' if len(lines) == 1 else 's'}" if lines else "no output"
+    count = len(lines) - bool(status)
+    amount = f"{count} line{'' if count == 1 else 's'}" if count else "no output"
     return f"{subject} is done: {amount}."
 
 

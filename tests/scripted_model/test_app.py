@@ -3,15 +3,11 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 
 from .conftest import HEADERS, HELLO, HTTP, Caller, Process, eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LONG = {"content": [{"type": "text", "text": "one two three four"}]}
 
@@ -162,7 +158,7 @@ def test_an_engine_s_questions_are_answered(server: Process) -> None:
         assert HTTP.get(server.url + path).status_code == 200
 
 
-def test_a_recorded_stream_has_its_thinking_remembered(caller: Caller, tmp_path: Path) -> None:  # noqa: ARG001
+def test_a_recorded_stream_has_its_thinking_remembered(caller: Caller) -> None:
     thinking = {"type": "thinking", "thinking": "seen", "signature": "recorded-1"}
     caller.script({"content": [thinking, {"type": "text", "text": "x"}]})
     recorded = caller.post(stream=True).text.replace("recorded-1", "recorded-2")

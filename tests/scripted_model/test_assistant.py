@@ -91,6 +91,7 @@ def test_otherwise_it_says_in_one_line_what_it_is() -> None:
         ({"content": ""}, "`ls  -la` is done: no output."),
         ({}, "`ls  -la` is done: no output."),
         ({"content": "a\nexit code: 0"}, "`ls  -la` is done: 1 line."),
+        ({"content": "exit code 7 is bad\nfine"}, "`ls  -la` is done: 2 lines."),
         ({"content": "no such file\n[exit code 2]"}, "`ls  -la` ended with exit code 2."),
         ({"content": "Exited with -9", "is_error": True}, "`ls  -la` ended with exit code -9."),
         ({"content": "stopped\nby the user", "is_error": True}, "`ls  -la` failed: stopped by the user"),
