@@ -56,6 +56,7 @@ def test_bad_arguments_end_it_with_a_reason(arguments: list[str], complaint: str
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_taken_address_and_a_bad_script_are_named(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text('{"replies": [{}]}')
