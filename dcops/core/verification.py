@@ -100,7 +100,10 @@ class TwinControl(Protocol):
         ...
 
     def model_requests(self) -> list[dict[str, Any]]:
-        """Bodies of the requests that the scripted model got from the twin since it was last scripted."""
+        """What the scripted model got from the twin since it was last scripted, as it tells it.
+
+        Each entry has ``path``, ``body``, and ``problems``: why the request was refused.
+        """
         ...
 
     def open_gate(self, name: str) -> None:

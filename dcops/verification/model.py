@@ -22,8 +22,12 @@ class Model:
         self._twin.script({"replies": list(replies), "after": "error"})
 
     def requests(self) -> list[dict[str, Any]]:
-        """Bodies of the requests since the last `replies`."""
-        return self._twin.model_requests()
+        """Bodies of the requests for a reply since the last `replies`."""
+        return [each["body"] for each in self._twin.model_requests() if each["path"] == "/v1/messages"]
+
+    def problems(self) -> list[str]:
+        """Why requests since the last `replies` were refused: what the API does not accept in them."""
+        return [problem for each in self._twin.model_requests() for problem in each["problems"]]
 
     def open(self, gate: str) -> None:
         """Let a reply go on that holds at this gate."""

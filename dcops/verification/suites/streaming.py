@@ -117,6 +117,7 @@ def test_history_accepted(model: Model, conversation: Conversation, bash: str) -
         events = conversation.ask(words)
         expect(f"end of the turn {words!r}", expected="RUN_FINISHED", got=_ending(events))
         expect(f"text of the turn {words!r}", expected=answer, got=joined(events, TEXT))
+    expect("problems that the model's API has with the requests", expected=[], got=model.problems())
 
 
 def test_model_error_ends_the_turn(model: Model, conversation: Conversation) -> None:
