@@ -152,8 +152,10 @@ class Supervisor:
             list(pool.map(self._end, names))
         self._end(last)
         with contextlib.suppress(OSError, http.client.HTTPException):
+            pid = self._call("getPID")
             self._call("shutdown")
-            _until(lambda: not self._socket.exists(), 10)
+            # Its socket and pid file go a moment before it does.
+            _until(lambda: not self._is_ours(pid), 30)
         self._end_orphan()
 
     def programs(self) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,291 @@
+"""What only the process engine does: files, sockets, and its keeper's life."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dcops.engines.interpreter import base_interpreter, platform_of
+from dcops.engines.process import ProcessEngine
+from dcops.errors import PreconditionMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dcops.engines.places import Places
+
+    from .conftest import Rig
+
+slow = pytest.mark.slow
+
+
+def command_of(pid: int) -> str:
+    shown = subprocess.run(
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return shown.stdout
+
+
+def processes_of(rig: Rig) -> list[str]:
+    """Command lines that name the project; an instance's own does not, so their pids are asked for."""
+    shown = subprocess.run(["ps", "-ww", "-eo", "command="], capture_output=True, text=True, check=True)
+    return [line for line in shown.stdout.splitlines() if str(rig.root) in line]
+
+
+def places(rig: Rig, name: str = "dev") -> Places:
+    engine = rig.engine(name)
+    assert isinstance(engine, ProcessEngine)
+    return engine._places
+
+
+def mode(path: Path) -> str:
+    return stat.filemode(path.lstat().st_mode)
+
+
+@pytest.fixture
+def rig(real: Rig) -> Iterator[Rig]:
+    if real.create is not ProcessEngine:
+        pytest.skip("about the process engine only")
+    yield real
+    for engine in real.engines:
+        engine.remove(with_data=True)
+    assert processes_of(real) == []
+
+
+def keeper_pid(rig: Rig) -> int:
+    return int((places(rig).root / "keeper" / "supervisord.pid").read_text())
+
+
+@slow
+def test_a_killed_keeper_takes_everything_with_it_and_revive_brings_it_back_once(rig: Rig) -> None:
+    engine = rig.engine()
+    site = rig.serve(engine, rig.spec("one"))
+    before = site.get("/v1/instance")
+    os.kill(keeper_pid(rig), signal.SIGKILL)
+    rig.until(lambda: not command_of(before["pid"]).strip() or "defunct" in command_of(before["pid"]))
+    rig.until(lambda: not site.answers("one"))
+    assert not engine.proxy().running
+    assert rig.status(engine, "one") == "exited"
+    engine.revive(["one"])
+    site.wait_for("one")
+    assert site.get("/v1/instance")["pid"] != before["pid"]
+    assert len([line for line in processes_of(rig) if "caddy run" in line]) == 1
+
+
+@slow
+def test_after_a_restart_of_the_machine_sockets_are_made_anew_and_the_pointer_holds(rig: Rig) -> None:
+    engine = rig.engine()
+    site = rig.serve(engine, rig.spec("one"), rig.spec("twin", "twin"))
+    os.kill(keeper_pid(rig), signal.SIGKILL)
+    rig.until(lambda: not site.answers("one"))
+    shutil.rmtree(places(rig).sockets)
+    rig.engine().revive(["one"])
+    site.wait_for("one")
+    assert site.get("/x")["instance"] == "one"
+
+
+@slow
+def test_a_keeper_whose_socket_was_deleted_is_replaced_not_doubled(rig: Rig) -> None:
+    engine = rig.engine()
+    site = rig.serve(engine, rig.spec("one"))
+    before = keeper_pid(rig)
+    shutil.rmtree(places(rig).sockets)
+    assert not engine.proxy().running
+    engine.revive(["one"])
+    site.wait_for("one")
+    assert keeper_pid(rig) != before
+    assert len([line for line in processes_of(rig) if "supervisord" in line]) == 1
+    assert len([line for line in processes_of(rig) if "caddy run" in line]) == 1
+
+
+@slow
+def test_a_crash_of_the_proxy_is_repaired(rig: Rig) -> None:
+    engine = rig.engine()
+    site = rig.serve(engine, rig.spec("one"))
+    engine.kill("_proxy")
+    rig.until(lambda: not site.answers("one"))
+    site.wait_for("one")
+
+
+@slow
+def test_secrets_tokens_and_programs_are_closed_to_others_control_files_are_not(rig: Rig) -> None:
+    engine = rig.engine()
+    rig.serve(engine, rig.spec("one"))
+    engine.write_secret("api-key", b"sk")
+    root, sockets = places(rig).root, places(rig).sockets
+    for directory in ("control", "control/operator/one", "secrets", "keeper", "keeper/programs", "proxy"):
+        assert mode(root / directory) == "drwx------"
+    for directory in (sockets.parent, sockets, sockets / "one"):
+        assert mode(directory) == "drwx------"
+    closed = ("secrets/api-key", "control/current", "keeper/programs/one.json", "keeper/programs/one.conf")
+    for name in closed:
+        assert mode(root / name) == "-rw-------"
+    assert mode(root / "instances" / "one") == "drwxr-xr-x"
+    assert mode(root / "instances" / "one" / "role.json") == "-rw-r--r--"
+    assert mode(sockets / "keeper.sock").endswith("------")
+
+
+@slow
+def test_remove_leaves_no_process_socket_or_directory(rig: Rig) -> None:
+    engine = rig.engine()
+    rig.serve(engine, rig.spec("one"), rig.spec("twin", "twin"))
+    root, sockets = places(rig).root, places(rig).sockets
+    assert len(processes_of(rig)) >= 2
+    engine.remove(with_data=True)
+    assert processes_of(rig) == []
+    assert not root.exists()
+    assert not sockets.parent.exists()
+
+
+@slow
+def test_stop_leaves_nothing_of_an_instance_but_a_log_where_it_had_real_state(rig: Rig) -> None:
+    engine = rig.engine()
+    rig.start(engine, rig.spec("one"), rig.spec("twin", "twin"))
+    for each in ("one", "twin"):
+        rig.until(lambda each=each: rig.status(engine, each) == "running")
+        engine.stop(each)
+    root = places(rig).root
+    left = [path for path in root.rglob("*") if path.stem in ("one", "twin") and "control" not in path.parts]
+    assert left == [root / "logs" / "instances" / "one.log"]
+    assert list(places(rig).sockets.iterdir()) == [places(rig).sockets / "keeper.sock"]
+
+
+@slow
+def test_only_the_newest_logs_of_gone_instances_stay(rig: Rig) -> None:
+    engine = rig.engine()
+    engine.prepare()
+    logs = places(rig).logs / "instances"
+    for number in range(30):
+        (logs / f"old{number}.log").write_text("")
+        os.utime(logs / f"old{number}.log", (number, number))
+    (logs / "old3.log.1").write_text("")
+    rig.start(engine, rig.spec("one"))
+    rig.until((logs / "one.log").exists)
+    kept = {f"old{number}.log" for number in range(10, 30)}
+    assert {each.name for each in logs.iterdir()} == kept | {"one.log"}
+
+
+@slow
+def test_a_file_in_the_workspace_does_not_stand_in_for_a_module(rig: Rig) -> None:
+    engine = rig.engine()
+    engine.prepare()
+    (places(rig).root / "workspace" / "json.py").write_text("raise SystemExit('shadowed')")
+    (places(rig).root / "workspace" / "tiny.py").write_text("raise SystemExit('shadowed')")
+    rig.serve(engine, rig.spec("one"))
+
+
+@slow
+def test_builds_are_run_from_bytecode_and_vanish_with_their_dependencies(rig: Rig) -> None:
+    engine, context = rig.engine(), rig.context("x = 1\n")
+    engine.build(context, lambda _: None)
+    build = places(rig).builds / context.build
+    assert list((build / "tiny" / "__pycache__").glob("change.*.pyc"))
+    assert [each.name for each in places(rig).builds.iterdir()] == [context.build]
+    context.dependencies.rmdir()
+    assert not engine.has_build(context.build)
+    context.dependencies.mkdir()
+    assert engine.has_build(context.build)
+
+
+@slow
+def test_an_instance_without_its_build_is_refused(rig: Rig) -> None:
+    with pytest.raises(PreconditionMissing, match="build") as caught:
+        rig.engine().start(rig.spec("one"))
+    assert caught.value.code == "DC-BUILD-MISSING"
+
+
+@slow
+def test_sockets_stay_where_they_were_chosen(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Path(f"/tmp/dcops-test-{os.getpid()}")
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    try:
+        rig.engine().prepare()
+        chosen = places(rig).sockets
+        assert chosen.is_relative_to(runtime)
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+        assert places(rig).sockets == chosen
+        assert places(rig, "other").sockets.is_relative_to("/tmp")
+        deep = tmp_path / ("x" * 100)
+        deep.mkdir()
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+        assert places(rig, "other").sockets.is_relative_to(f"/tmp/dcops-{os.getuid()}-{rig.project.id}")
+    finally:
+        shutil.rmtree(runtime)
+
+
+@slow
+@pytest.mark.parametrize("fault", ["link", "open", "file"])
+def test_a_directory_for_sockets_that_others_could_reach_is_refused(
+    rig: Rig, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    above = places(rig).sockets.parent
+    if fault == "link":
+        above.symlink_to(tmp_path)
+    elif fault == "open":
+        above.mkdir()
+        above.chmod(0o755)
+    else:
+        above.write_text("")
+    try:
+        with pytest.raises(PreconditionMissing) as caught:
+            rig.engine().prepare()
+        assert caught.value.code == "DC-SOCKETS-DIRECTORY"
+        assert str(above) in caught.value.what + caught.value.why
+    finally:
+        above.rmdir() if fault == "open" else above.unlink()
+
+
+@slow
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a directory of somebody else")
+def test_a_directory_for_sockets_of_somebody_else_is_refused(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    above = places(rig).sockets.parent
+    above.mkdir(mode=0o700)
+    os.chown(above, 65534, 65534)
+    try:
+        with pytest.raises(PreconditionMissing, match="only you can enter"):
+            rig.engine().prepare()
+    finally:
+        above.rmdir()
+
+
+@slow
+def test_a_path_that_the_keeper_cannot_cope_with_is_refused(rig: Rig) -> None:
+    engine = rig.engine(logs=Path("logs;old"))
+    with pytest.raises(PreconditionMissing, match="';'") as caught:
+        engine.check()
+    assert caught.value.code == "DC-PATH-UNUSABLE"
+    assert engine.findings()[0].status == "fail"
+
+
+@slow
+def test_a_proxy_that_cannot_start_says_why(rig: Rig) -> None:
+    engine = rig.engine()
+    engine.prepare()
+    with pytest.raises(Exception, match="proxy does not start") as caught:
+        engine.start_proxy(b'{"apps": {"nonsense": {}}}', bind="127.0.0.1", port=23456)
+    assert "nonsense" in getattr(caught.value, "why", "")
+
+
+def test_two_interpreters_of_one_path_are_the_same_platform() -> None:
+    python = base_interpreter()
+    assert Path(python).resolve() == Path(python)
+    first = platform_of(python)
+    platform_of.cache_clear()
+    assert platform_of(python) == first
+    assert first.python == f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert first.libc in (("gnu", "musl") if first.system == "linux" else ("",))
