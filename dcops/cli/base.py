@@ -69,9 +69,10 @@ class Command(click.Command):
     def __init__(
         self, *args: Any, examples: Iterable[str], exits: Iterable[int] = (), **settings: Any
     ) -> None:
-        super().__init__(*args, context_settings=CONTEXT | settings.pop("context_settings", {}), **settings)
+        settings["context_settings"] = CONTEXT | settings.get("context_settings", {})
+        super().__init__(*args, **settings)
         self.examples = tuple(examples)
-        self.exits = (0, *exits)
+        self.exits = sorted({0, 1, 2, *exits})
         text = "Print JSON instead of text."
         self.params.append(
             click.Option(["--json"], is_flag=True, help=text, expose_value=False, callback=_note("json"))
@@ -82,21 +83,21 @@ class Command(click.Command):
         ctx.ensure_object(App).command = ctx.command_path
         return super().invoke(ctx)
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples and exit codes stand at the end of each help."""
         with formatter.section("Examples"):
             for example in self.examples:
                 formatter.write(f"  {example}\n")
         with formatter.section("Exit codes"):
-            formatter.write_dl([(str(code), EXITS[code]) for code in (*self.exits, 2)])
+            formatter.write_dl([(str(code), EXITS[code]) for code in self.exits])
 
 
 class ValueCommand(Command):
     """A command with a value that may be a negative number: ``-5`` is a value, ``-x`` an unknown option."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        lenient = {"ignore_unknown_options": True, "allow_extra_args": True}
-        super().__init__(*args, context_settings=lenient, **settings)
+        settings["context_settings"] = {"ignore_unknown_options": True, "allow_extra_args": True}
+        super().__init__(*args, **settings)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As Click, after which whatever it let through is looked at."""
@@ -129,7 +130,7 @@ class LazyGroup(click.Group):
         modules: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(*args, context_settings=CONTEXT, no_args_is_help=True, **settings)
+        super().__init__(*args, **({"context_settings": CONTEXT, "no_args_is_help": True} | settings))
         self.table = table
         self._package = package
         self._modules = modules or {}
@@ -170,8 +171,16 @@ class LazyGroup(click.Group):
 class Group(click.Group):
     """A group inside one module, such as ``dcops toggle``; a mistyped name gets a "did you mean"."""
 
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The first line of each command's help, whole."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.get_short_help_str(100)) for name, each in self.commands.items()])
+
     def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, context_settings=CONTEXT, no_args_is_help=True, **settings)
+        super().__init__(*args, **({"context_settings": CONTEXT, "no_args_is_help": True} | settings))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

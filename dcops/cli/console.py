@@ -119,8 +119,8 @@ def ago(seconds: float) -> str:
 
 def size(count: float) -> str:
     """Bytes as people say them: ``812 B``, ``38.2 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            break
+    units = ["B", "kB", "MB", "GB"]
+    while count >= 1000 and len(units) > 1:
         count /= 1000
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        units.pop(0)
+    return f"{count:.0f} B" if units[0] == "B" else f"{count:.1f} {units[0]}"

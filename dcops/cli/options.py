@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from dcops.cli import completion
+
+if TYPE_CHECKING:
+    from dcops.cli.app import App
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 DEFAULT = "dev"
@@ -18,13 +22,21 @@ def default_environment() -> str:
     return os.environ.get("DCOPS_ENV") or DEFAULT
 
 
-environment_argument = click.argument(
-    "environment",
-    metavar="[ENV]",
-    required=False,
-    default=default_environment,
-    shell_complete=completion.environments,
-)
+def environment_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``[ENV]``, which may also be written ``--env ENV`` as other commands want it."""
+
+    @functools.wraps(function)
+    def call(app: App, environment: str | None, named: str | None, **rest: Any) -> Any:
+        if environment and named and environment != named:
+            raise click.UsageError(f"Which environment: {environment} or {named}?")
+        return function(app, environment=environment or named or default_environment(), **rest)
+
+    complete = completion.environments
+    option = click.option("--env", "named", metavar="ENV", hidden=True, shell_complete=complete)
+    argument = click.argument("environment", metavar="[ENV]", required=False, shell_complete=complete)
+    return argument(option(call))
+
+
 environment_option = click.option(
     "--env",
     "environment",

@@ -48,7 +48,7 @@ def make_engine(name: str, project: Project, environment: Environment) -> Engine
 
         return ProcessEngine(project, environment)
     if name == "docker":
-        from dcops.engines.docker_engine import DockerEngine
+        from dcops.engines.docker import DockerEngine
 
         return DockerEngine(project, environment)
     raise UsageError("DC-ENGINE-UNKNOWN", f"there is no engine {name}", do="use process or docker")

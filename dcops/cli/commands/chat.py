@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from dcops.cli import completion
 from dcops.cli.base import command
-from dcops.cli.options import environment_argument
+from dcops.cli.options import default_environment
 from dcops.cli.render.error import error_lines
 from dcops.errors import DcopsError, PreconditionMissing, UsageError
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from dcops.operations.chat import Conversation
 
 INTERRUPTED = 130
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 @command(
@@ -33,10 +36,10 @@ INTERRUPTED = 130
     ),
     exits=(6, 7, 130),
 )
-@environment_argument
+@click.argument("environment", required=False, metavar="[ENV]", shell_complete=completion.environments)
 @click.argument("message", required=False, metavar="[MESSAGE]")
 @click.option("--session", metavar="ID", help="Go on with this conversation; dcops sessions lists them.")
-def chat_command(app: App, environment: str, message: str | None, session: str | None) -> int:
+def chat_command(app: App, environment: str | None, message: str | None, session: str | None) -> int:
     """Talk to the agent from the terminal.
 
     With MESSAGE, the answer and what its tools print go to stdout as they come; what the agent does goes to
@@ -44,6 +47,10 @@ def chat_command(app: App, environment: str, message: str | None, session: str |
     """
     from dcops.operations.chat import converse
 
+    if message is None and environment and not NAME.fullmatch(environment):
+        # What cannot be a name is the message: dcops chat "run: date".
+        environment, message = None, environment
+    environment = environment or default_environment()
     if message is not None:
         return _turn(app, converse(app.world(), environment, session), message)
     if app.json or not app.console.interactive:

@@ -57,7 +57,10 @@ def _overview(rows: list[EnvironmentStatus]) -> Iterator[str]:
         ],
     )
     for row in rows:
-        yield from _remarks(row)
+        if row.state != "not deployed":
+            yield from _remarks(row)
+    if all(row.state == "not deployed" for row in rows):
+        yield f"  begin with: dcops deploy {rows[0].name}"
 
 
 def _detail(row: EnvironmentStatus) -> Iterator[str]:
@@ -116,8 +119,7 @@ def _remarks(row: EnvironmentStatus) -> Iterator[str]:
         step = f" at step '{row.operation['step']}'" if row.operation.get("step") else ""
         yield f"  {row.name}: {row.operation['by']} runs '{row.operation['operation']}'{step}"
     for problem in row.problems:
-        look = "dim" if problem.code == "DC-NOT-DEPLOYED" else "warn"
-        yield f"  {style(row.name, look)}: {problem.what}"
+        yield f"  {style(row.name, 'warn')}: {problem.what}"
         if problem.do:
             yield f"    {style('do', 'dim')} {problem.do}"
     if row.drift and not row.problems:

@@ -10,7 +10,7 @@ import click
 from dcops.cli import completion
 from dcops.cli.base import Group, ValueCommand, command
 from dcops.cli.console import style, table
-from dcops.cli.options import environment_option, reason_option
+from dcops.cli.options import environment_argument, environment_option, reason_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ name_argument = click.argument("name", shell_complete=completion.toggles)
     examples=("dcops toggle list", "dcops toggle list --env production"),
     exits=(6, 7),
 )
-@environment_option
+@environment_argument
 def list_command(app: App, environment: str) -> None:
     """List the toggles with their values, defaults and when a change takes effect."""
     from dcops.operations.toggles import list_toggles
@@ -95,7 +95,7 @@ def unset_command(app: App, name: str, environment: str, reason: str) -> None:
 
 
 @command("apply", parent=toggle_command, examples=("dcops toggle apply --env dev",), exits=(6, 7, 9))
-@environment_option
+@environment_argument
 @reason_option
 def apply_command(app: App, environment: str, reason: str) -> None:
     """Bring a toggles.yaml that was edited by hand to the running instances."""

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 # What a terminal may be told by others' text: colours, and nothing that moves, asks or writes a clipboard.
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 CONTROL = re.compile(
-    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\^_]|\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # operating system commands: titles, clipboard
+    r"|\x1b\[[0-?]*[ -/]*[@-~]"  # cursor, screen, colours
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"  # single control characters, a bare escape among them
 )
 ARGUMENT_LENGTH = 100
 

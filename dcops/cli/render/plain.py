@@ -28,6 +28,7 @@ class Plain(Progress):
         self._environment = environment
         self._heartbeat = heartbeat
         self._ended = threading.Event()
+        self._said = time.monotonic()
         self._running: tuple[str, float] | None = None
         self._thread: threading.Thread | None = None
 
@@ -50,6 +51,7 @@ class Plain(Progress):
         self._ended.set()
 
     def _line(self, parts: list[str]) -> None:
+        self._said = time.monotonic()
         words = [time.strftime("%H:%M:%S"), self._environment, *parts]
         self._console.tell(" ".join(word for word in words if word))
 
@@ -59,9 +61,13 @@ class Plain(Progress):
             self._thread.start()
 
     def _live(self) -> None:
-        while not self._ended.wait(self._heartbeat):
+        while not self._ended.wait(max(0.01, self._said + self._heartbeat - time.monotonic())):
             # Read once: the step may end between two looks.
             running = self._running
-            if running is not None:
-                step, since = running
-                self._line([self.position(step), step, "still running", length(time.monotonic() - since)])
+            if time.monotonic() - self._said < self._heartbeat:
+                continue
+            if running is None:
+                self._said = time.monotonic()
+                continue
+            step, since = running
+            self._line([self.position(step), step, "still running", length(time.monotonic() - since)])
