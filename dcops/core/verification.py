@@ -37,6 +37,7 @@ class Target:
         roles: False when the implementation knows no roles.
         has_model: Its gateway token leads to a scripted model that the parent can script.
         live: Checks that spend tokens of the real model may run.
+        restarts: Checks that end the instance and start it again may run; each takes as long as a start.
         stop_seconds: Between SIGTERM and SIGKILL.
         ready_seconds: How long a start may take.
         hosts: Hosts besides loopback that it answers for.
@@ -55,6 +56,7 @@ class Target:
     roles: bool = True
     has_model: bool = False
     live: bool = False
+    restarts: bool = True
     stop_seconds: float = 35.0
     ready_seconds: float = 60.0
     hosts: tuple[str, ...] = ()

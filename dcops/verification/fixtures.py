@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 IMPATIENT_SECONDS = 1.0
 _GAVE_UP = pytest.StashKey[bool]()
+_TOOLS = pytest.StashKey[frozenset[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -93,11 +94,21 @@ def conversation(agent: Client) -> Iterator[Conversation]:
 
 
 @pytest.fixture
-def tools(model: Model, conversation: Conversation) -> frozenset[str]:
-    """Names of the tools that the agent offers its model."""
-    model.replies(reply(text("ready")))
-    conversation.ask("Are you ready?")
-    return frozenset(tool["name"] for tool in model.requests()[0].get("tools", []))
+def restarts(target: Target) -> None:
+    """Marks a check that ends the twin; it is skipped in a run that must be quick."""
+    if not target.restarts:
+        pytest.skip("this check restarts the twin, which a deployment does not wait for: run `dcops verify`")
+
+
+@pytest.fixture
+def tools(model: Model, conversation: Conversation, pytestconfig: pytest.Config) -> frozenset[str]:
+    """Names of the tools that the agent offers its model; it is asked once a run."""
+    if _TOOLS not in pytestconfig.stash:
+        model.replies(reply(text("ready")))
+        conversation.ask("Are you ready?")
+        offered = model.requests()[0].get("tools", [])
+        pytestconfig.stash[_TOOLS] = frozenset(tool["name"] for tool in offered)
+    return pytestconfig.stash[_TOOLS]
 
 
 @pytest.fixture

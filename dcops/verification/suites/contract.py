@@ -156,6 +156,7 @@ def test_role_acknowledged(agent: Client, twin: Twin, target: Target, role: str)
         _change_role(agent, twin, target.role)
 
 
+@pytest.mark.usefixtures("restarts")
 def test_drains_on_sigterm(agent: Client, twin: Twin, target: Target) -> None:
     seconds = twin.restart()
     assert seconds < target.stop_seconds, (
@@ -166,6 +167,7 @@ def test_drains_on_sigterm(agent: Client, twin: Twin, target: Target) -> None:
     expect("release after a restart", expected=target.release, got=agent.version()["release"])
 
 
+@pytest.mark.usefixtures("restarts")
 def test_comes_back_from_a_crash(agent: Client, twin: Twin, target: Target) -> None:
     before = agent.instance()["toggles"]
     twin.kill()

@@ -190,6 +190,7 @@ def test_same_key_same_turn(agent: Client, model: Model, conversation: Conversat
     expect("requests to the model", expected=1, got=len(model.requests()))
 
 
+@pytest.mark.usefixtures("restarts")
 def test_crash_closes_the_turn(
     agent: Client, model: Model, conversation: Conversation, twin: Twin, target: Target
 ) -> None:
