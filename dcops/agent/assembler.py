@@ -121,6 +121,8 @@ class Assembler:
             raise _broken("a block began before the reply did")
         if index in self.blocks:
             raise _broken(f"block {index} began twice")
+        if block.get("type") == "fallback":  # another model goes on with the reply
+            self.message["model"] = block["to"]["model"]
         self.blocks[index] = dict(block)
         self.open.add(index)
         self._pieces[index] = {}
@@ -166,7 +168,8 @@ class Assembler:
     def _stop(self, event: dict[str, Any]) -> list[Action]:
         counters = {key: value for key, value in (event.get("usage") or {}).items() if value is not None}
         usage = {**(self.message.get("usage") or {}), **counters}
-        self.message = {**self.message, **event["delta"], "usage": usage}
+        beside = {key: value for key, value in event.items() if key not in {"type", "delta", "usage"}}
+        self.message = {**self.message, **beside, **event["delta"], "usage": usage}
         return [Stopped(event["delta"].get("stop_reason"), usage)]
 
 

@@ -288,8 +288,9 @@ class Journal:
             if max_running is not None and db.execute(mine, (self.owner,)).fetchone()[0] >= max_running:
                 raise TooManyTurns(f"{max_running} turns are running on this instance already")
             turn = Turn(uuid.uuid4().hex, session, self.owner, "running", text, _now(), fresh=True)
+            columns = "(id, session, owner, state, input, key, created)"
             row = (turn.id, session, turn.owner, turn.state, orjson.dumps(text), key, turn.created)
-            db.execute("INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", row)
+            db.execute(f"INSERT INTO turns {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
             blocks = [{"type": "text", "text": text}] if isinstance(text, str) else text
             self.put_message(turn, self.next_position(session), {"role": "user", "content": blocks})
             spoken = "\n".join(block.get("text", "") for block in blocks if block.get("type") == "text")
@@ -401,7 +402,8 @@ class Journal:
                 db.execute("DELETE FROM messages WHERE session = ? AND position = ?", key)
             else:
                 row = (*key, turn.id, orjson.dumps(message))
-                db.execute("INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?)", row)
+                columns = "(session, position, turn, message)"
+                db.execute(f"INSERT OR REPLACE INTO messages {columns} VALUES (?, ?, ?, ?)", row)  # noqa: S608
 
     # Calls
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from .events import Fault
+from .sse import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,14 +79,17 @@ class Transport:
         import httpx2  # noqa: PLC0415
 
         try:
-            async for sent in self._sdk.AsyncStream.raw_events(response):
-                if sent.data:
-                    yield orjson.loads(sent.data)
+            decoder = Decoder()
+            async for chunk in response.aiter_bytes():
+                for event in decoder.feed(chunk):
+                    yield event
+            for event in decoder.end():
+                yield event
         except httpx2.ReadTimeout as error:
             raise Fault(
                 "stream_stalled", f"the model was silent for {SILENCE:g} s", mid_stream=True
             ) from error
-        except (httpx2.HTTPError, orjson.JSONDecodeError, UnicodeDecodeError) as error:
+        except (httpx2.HTTPError, orjson.JSONDecodeError) as error:
             raise Fault(
                 "stream_broken", f"the stream broke off: {_reason(error)}", mid_stream=True
             ) from error

@@ -1,0 +1,49 @@
+"""From the bytes of a Messages API stream to its events, whatever the pieces they come in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Decoder:
+    """Takes bytes, gives events; each event's data says its type, so `event:` lines are not needed."""
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self._line: list[bytes] = []
+        self._data: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
+        """The events that are complete with this chunk.
+
+        Raises:
+            orjson.JSONDecodeError: an event is not JSON.
+        """
+        *ended, rest = chunk.split(b"\n")
+        for line in ended:
+            self._line.append(line)
+            yield from self._take(b"".join(self._line))
+            self._line.clear()
+        if rest:
+            self._line.append(rest)
+
+    def end(self) -> Iterator[dict[str, Any]]:
+        """The last event, if the stream ended without the empty line behind it.
+
+        Raises:
+            orjson.JSONDecodeError: it was cut.
+        """
+        yield from self.feed(b"\n\n")
+
+    def _take(self, line: bytes) -> Iterator[dict[str, Any]]:
+        line = line.rstrip(b"\r")
+        if line.startswith(b"data:"):
+            self._data.append(line[5:])
+        elif not line and self._data:
+            data, self._data = b"\n".join(self._data), []
+            yield orjson.loads(data)
