@@ -97,9 +97,29 @@ class Places:
         _own(self.sockets.parent)
         _own(self.sockets)
 
-    def unusable(self) -> str:
-        """Characters of the project's and the logs' path that the programs behind us cannot cope with."""
-        return "".join(sorted(UNUSABLE & set(f"{self.root}{self.logs}")))
+    def check(self, *others: str) -> None:
+        """Refuse names that the programs behind us cannot cope with, in our paths or in others'.
+
+        Raises:
+            PreconditionMissing: With the path.
+        """
+        for path in (str(self.root), str(self.logs), *others):
+            bad = "".join(sorted(UNUSABLE & set(path)))
+            if bad:
+                raise PreconditionMissing(
+                    "DC-PATH-UNUSABLE",
+                    f"a path holds {bad!r}, which supervisord, Caddy or Python reads as something else",
+                    why=path,
+                    do="move it to a path without these characters",
+                    path=path,
+                )
+        if len(os.fsencode(self.sockets)) > ROOM:
+            raise PreconditionMissing(
+                "DC-PATH-UNUSABLE",
+                f"no socket can lie in {self.sockets}, as its path may hold 107 bytes",
+                do="choose a shorter name for the environment",
+                path=str(self.sockets),
+            )
 
     def _sockets(self) -> Path:
         runtime = os.environ.get("XDG_RUNTIME_DIR", "")

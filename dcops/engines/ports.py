@@ -30,8 +30,13 @@ def free_port(seed: str, bind: str = "127.0.0.1") -> int:
     )
 
 
-def require_free(bind: str, port: int) -> None:
+def require_free(bind: str, port: int, *, do: str = "set another `port` in environment.yaml") -> None:
     """Bind the port for a moment: two Caddys would share it without an error.
+
+    Args:
+        bind: Address, IPv4 or IPv6 without brackets.
+        port: Above 0.
+        do: What helps besides stopping the program that has it.
 
     Raises:
         PreconditionMissing: It is taken (the message names the owner), or may not be bound.
@@ -45,7 +50,7 @@ def require_free(bind: str, port: int) -> None:
             "DC-PORT-TAKEN",
             f"port {port} on {bind} is taken",
             why=f"{holder} listens on it" if holder else "another program listens on it",
-            do="stop that program, or set another `port` (or `auto`) in environment.yaml",
+            do=f"stop that program, or {do}",
             port=port,
             owner=holder,
         )

@@ -20,7 +20,7 @@ from dcops.engines.builds import Builds
 from dcops.engines.interpreter import base_interpreter, platform_of
 from dcops.engines.places import Places
 from dcops.engines.store import LocalStore
-from dcops.engines.supervisor import ALIVE, PATH, Program, Supervisor, death_signal
+from dcops.engines.supervisor import ALIVE, LAUNCHER, PATH, Program, Supervisor, death_signal
 from dcops.engines.tail import follow as follow_lines
 from dcops.engines.tail import last_lines
 from dcops.errors import DcopsError, NotFound, OperationFailed, PreconditionMissing
@@ -73,14 +73,7 @@ class ProcessEngine:
         ]
 
     def check(self) -> None:
-        bad = self._places.unusable()
-        if bad:
-            raise PreconditionMissing(
-                "DC-PATH-UNUSABLE",
-                f"the project's path holds {bad!r}, which supervisord or Caddy reads as something else",
-                do="move the project to a path without these characters",
-                path=str(self._places.root),
-            )
+        self._places.check(self._python, str(LAUNCHER))
         caddy.binary()
 
     def platform(self) -> Platform:
@@ -318,7 +311,8 @@ class ProcessEngine:
 
     def _require_ports(self, bind: str, port: int) -> None:
         ports.require_free(bind, port)
-        ports.require_free("127.0.0.1", self._places.gateway_port)
+        anew = f"dcops down {self._environment.name}; the next deploy takes another port for the gateway"
+        ports.require_free("127.0.0.1", self._places.gateway_port, do=anew)
 
     def _wait_for_proxy(self, bind: str, port: int) -> None:
         deadline = time.monotonic() + PROXY_SECONDS

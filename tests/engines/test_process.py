@@ -7,13 +7,11 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from dcops.engines.interpreter import base_interpreter, platform_of
 from dcops.engines.process import ProcessEngine
 from dcops.errors import PreconditionMissing
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     from .conftest import Rig
 
-slow = pytest.mark.slow
+pytestmark = pytest.mark.parametrize("real", [pytest.param("process", marks=pytest.mark.slow)], indirect=True)
 
 
 def command_of(pid: int) -> str:
@@ -52,8 +50,6 @@ def mode(path: Path) -> str:
 
 @pytest.fixture
 def rig(real: Rig) -> Iterator[Rig]:
-    if real.create is not ProcessEngine:
-        pytest.skip("about the process engine only")
     yield real
     for engine in real.engines:
         engine.remove(with_data=True)
@@ -64,7 +60,6 @@ def keeper_pid(rig: Rig) -> int:
     return int((places(rig).root / "keeper" / "supervisord.pid").read_text())
 
 
-@slow
 def test_a_killed_keeper_takes_everything_with_it_and_revive_brings_it_back_once(rig: Rig) -> None:
     engine = rig.engine()
     site = rig.serve(engine, rig.spec("one"))
@@ -80,7 +75,6 @@ def test_a_killed_keeper_takes_everything_with_it_and_revive_brings_it_back_once
     assert len([line for line in processes_of(rig) if "caddy run" in line]) == 1
 
 
-@slow
 def test_after_a_restart_of_the_machine_sockets_are_made_anew_and_the_pointer_holds(rig: Rig) -> None:
     engine = rig.engine()
     site = rig.serve(engine, rig.spec("one"), rig.spec("twin", "twin"))
@@ -92,7 +86,6 @@ def test_after_a_restart_of_the_machine_sockets_are_made_anew_and_the_pointer_ho
     assert site.get("/x")["instance"] == "one"
 
 
-@slow
 def test_a_keeper_whose_socket_was_deleted_is_replaced_not_doubled(rig: Rig) -> None:
     engine = rig.engine()
     site = rig.serve(engine, rig.spec("one"))
@@ -106,7 +99,6 @@ def test_a_keeper_whose_socket_was_deleted_is_replaced_not_doubled(rig: Rig) -> 
     assert len([line for line in processes_of(rig) if "caddy run" in line]) == 1
 
 
-@slow
 def test_a_crash_of_the_proxy_is_repaired(rig: Rig) -> None:
     engine = rig.engine()
     site = rig.serve(engine, rig.spec("one"))
@@ -115,14 +107,13 @@ def test_a_crash_of_the_proxy_is_repaired(rig: Rig) -> None:
     site.wait_for("one")
 
 
-@slow
 def test_secrets_tokens_and_programs_are_closed_to_others_control_files_are_not(rig: Rig) -> None:
     engine = rig.engine()
     rig.serve(engine, rig.spec("one"))
     engine.write_secret("api-key", b"sk")
     root, sockets = places(rig).root, places(rig).sockets
-    for directory in ("control", "control/operator/one", "secrets", "keeper", "keeper/programs", "proxy"):
-        assert mode(root / directory) == "drwx------"
+    for name in ("control", "control/operator/one", "secrets", "keeper", "keeper/programs", "proxy"):
+        assert mode(root / name) == "drwx------"
     for directory in (sockets.parent, sockets, sockets / "one"):
         assert mode(directory) == "drwx------"
     closed = ("secrets/api-key", "control/current", "keeper/programs/one.json", "keeper/programs/one.conf")
@@ -133,7 +124,6 @@ def test_secrets_tokens_and_programs_are_closed_to_others_control_files_are_not(
     assert mode(sockets / "keeper.sock").endswith("------")
 
 
-@slow
 def test_remove_leaves_no_process_socket_or_directory(rig: Rig) -> None:
     engine = rig.engine()
     rig.serve(engine, rig.spec("one"), rig.spec("twin", "twin"))
@@ -145,7 +135,6 @@ def test_remove_leaves_no_process_socket_or_directory(rig: Rig) -> None:
     assert not sockets.parent.exists()
 
 
-@slow
 def test_stop_leaves_nothing_of_an_instance_but_a_log_where_it_had_real_state(rig: Rig) -> None:
     engine = rig.engine()
     rig.start(engine, rig.spec("one"), rig.spec("twin", "twin"))
@@ -158,7 +147,6 @@ def test_stop_leaves_nothing_of_an_instance_but_a_log_where_it_had_real_state(ri
     assert list(places(rig).sockets.iterdir()) == [places(rig).sockets / "keeper.sock"]
 
 
-@slow
 def test_only_the_newest_logs_of_gone_instances_stay(rig: Rig) -> None:
     engine = rig.engine()
     engine.prepare()
@@ -173,7 +161,6 @@ def test_only_the_newest_logs_of_gone_instances_stay(rig: Rig) -> None:
     assert {each.name for each in logs.iterdir()} == kept | {"one.log"}
 
 
-@slow
 def test_a_file_in_the_workspace_does_not_stand_in_for_a_module(rig: Rig) -> None:
     engine = rig.engine()
     engine.prepare()
@@ -182,7 +169,6 @@ def test_a_file_in_the_workspace_does_not_stand_in_for_a_module(rig: Rig) -> Non
     rig.serve(engine, rig.spec("one"))
 
 
-@slow
 def test_builds_are_run_from_bytecode_and_vanish_with_their_dependencies(rig: Rig) -> None:
     engine, context = rig.engine(), rig.context("x = 1\n")
     engine.build(context, lambda _: None)
@@ -195,14 +181,12 @@ def test_builds_are_run_from_bytecode_and_vanish_with_their_dependencies(rig: Ri
     assert engine.has_build(context.build)
 
 
-@slow
 def test_an_instance_without_its_build_is_refused(rig: Rig) -> None:
     with pytest.raises(PreconditionMissing, match="build") as caught:
         rig.engine().start(rig.spec("one"))
     assert caught.value.code == "DC-BUILD-MISSING"
 
 
-@slow
 def test_sockets_stay_where_they_were_chosen(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,7 +208,6 @@ def test_sockets_stay_where_they_were_chosen(
         shutil.rmtree(runtime)
 
 
-@slow
 @pytest.mark.parametrize("fault", ["link", "open", "file"])
 def test_a_directory_for_sockets_that_others_could_reach_is_refused(
     rig: Rig, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
@@ -247,7 +230,6 @@ def test_a_directory_for_sockets_that_others_could_reach_is_refused(
         above.rmdir() if fault == "open" else above.unlink()
 
 
-@slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a directory of somebody else")
 def test_a_directory_for_sockets_of_somebody_else_is_refused(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
@@ -263,29 +245,18 @@ def test_a_directory_for_sockets_of_somebody_else_is_refused(
         above.rmdir()
 
 
-@slow
-def test_a_path_that_the_keeper_cannot_cope_with_is_refused(rig: Rig) -> None:
-    engine = rig.engine(logs=Path("logs;old"))
-    with pytest.raises(PreconditionMissing, match="';'") as caught:
+@pytest.mark.parametrize(("name", "logs"), [("dev", "logs;old"), ("e" * 80, "logs")])
+def test_a_path_that_the_keeper_cannot_cope_with_is_refused(rig: Rig, name: str, logs: str) -> None:
+    engine = rig.engine(name, logs=Path(logs))
+    with pytest.raises(PreconditionMissing) as caught:
         engine.check()
     assert caught.value.code == "DC-PATH-UNUSABLE"
     assert engine.findings()[0].status == "fail"
 
 
-@slow
 def test_a_proxy_that_cannot_start_says_why(rig: Rig) -> None:
     engine = rig.engine()
     engine.prepare()
     with pytest.raises(Exception, match="proxy does not start") as caught:
         engine.start_proxy(b'{"apps": {"nonsense": {}}}', bind="127.0.0.1", port=23456)
     assert "nonsense" in getattr(caught.value, "why", "")
-
-
-def test_two_interpreters_of_one_path_are_the_same_platform() -> None:
-    python = base_interpreter()
-    assert Path(python).resolve() == Path(python)
-    first = platform_of(python)
-    platform_of.cache_clear()
-    assert platform_of(python) == first
-    assert first.python == f"{sys.version_info.major}.{sys.version_info.minor}"
-    assert first.libc in (("gnu", "musl") if first.system == "linux" else ("",))
