@@ -108,14 +108,9 @@ def _public_routes(layout: ProxyLayout) -> list[Json]:
 
 
 def _gateway_routes(layout: ProxyLayout, api_url: str) -> list[Json]:
-    token = {"header_regexp": {"X-Api-Key": {"name": "token", "pattern": SECRET}}}
-    scripted = _proxy(_content(f"{layout.control}/model"))
-    by_token = _routes(
-        _route(_api(api_url, layout.secret), match=_file(f"{layout.control}/gateway/api", _TOKEN)),
-        _route(scripted, match=_file(f"{layout.control}/gateway/scripted", _TOKEN)),
-    )
+    by_token = _routes(*(_by_token(layout, api_url, header, prefix) for header, prefix in _CREDENTIALS))
     refused = _api_error("authentication_error", "This gateway token is unknown.")
-    permitted = _routes(_route(by_token, match=token), _route(_answer("401", refused)))
+    permitted = _routes(_route(by_token), _route(_answer("401", refused)))
     missing = _api_error("not_found_error", "The gateway passes messages, count_tokens and models only.")
     messages, models = r"/v1/messages(/count_tokens)?", r"/v1/models(/[A-Za-z0-9][A-Za-z0-9._-]*)?"
     return [
@@ -125,25 +120,40 @@ def _gateway_routes(layout: ProxyLayout, api_url: str) -> list[Json]:
     ]
 
 
+def _by_token(layout: ProxyLayout, api_url: str, header: str, prefix: str) -> Json:
+    """The route of callers that show their gateway token in this header."""
+    api = _api(api_url, header, prefix + _content(layout.secret))
+    scripted = _proxy(_content(f"{layout.control}/model"))
+    known = _routes(
+        _route(api, match=_file(f"{layout.control}/gateway/api", _TOKEN)),
+        _route(scripted, match=_file(f"{layout.control}/gateway/scripted", _TOKEN)),
+    )
+    shown = {"header_regexp": {header: {"name": "token", "pattern": f"^{prefix}([0-9a-f]{{64}})$"}}}
+    return _route(known, match=shown)
+
+
 def _exactly(method: str, path: str) -> Json:
     # The URI as it will be sent on: the path matchers see a cleaned one, where `..` is gone.
     return {"method": [method], "vars_regexp": {_URI: {"pattern": rf"^{path}(\?.*)?$"}}}
 
 
-_TOKEN = "/{http.regexp.token.0}"  # noqa: S105 - a placeholder
+# Clients of the Messages API show their key in the one or the other; each is passed on as it came.
+_CREDENTIALS = (("X-Api-Key", ""), ("Authorization", "Bearer "))
+_TOKEN = "/{http.regexp.token.1}"  # noqa: S105 - a placeholder
 _URI = "{http.request.uri}"
 
 
-def _api(url: str, secret: str) -> Json:
+def _api(url: str, header: str, credential: str) -> Json:
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
+    others = [name for name, _prefix in _CREDENTIALS if name != header]
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     handler = _proxy(
         f"{host}:{port}",
         headers={
-            "set": {"Host": [parts.netloc], "X-Api-Key": [_content(secret)]},
-            "delete": ["Authorization", "Cookie", "Via", "X-Forwarded-*"],
+            "set": {"Host": [parts.netloc], header: [credential]},
+            "delete": [*others, "Cookie", "Via", "X-Forwarded-*"],
         },
     )
     if secure:

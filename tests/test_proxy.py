@@ -321,6 +321,26 @@ def test_headers_do_not_change_where_or_with_what_the_gateway_goes(
     assert seen["headers"]["host"][0].startswith("127.0.0.1:")
 
 
+@pytest.mark.parametrize("extra", [[], [("Connection", "authorization")], [("X-Api-Key", "evil")]])
+def test_the_gateway_knows_callers_that_show_their_token_as_a_bearer(
+    proxy: Proxy, extra: list[tuple[str, str]]
+) -> None:
+    headers = [("Authorization", f"Bearer {API}"), *extra]
+    status, seen = proxy.send("POST", "/v1/messages", headers, port=proxy.gateway)
+    assert (status, seen["instance"]) == (200, "api")
+    assert seen["headers"]["authorization"] == [f"Bearer {KEY}"]
+    assert "x-api-key" not in seen["headers"]
+    headers = [("Authorization", f"Bearer {SCRIPTED}")]
+    status, seen = proxy.send("POST", "/v1/messages", headers, port=proxy.gateway)
+    assert (status, seen["instance"]) == (200, "model")
+
+
+@pytest.mark.parametrize("shown", [f"bearer {API}", f"Bearer {API}x", f"Bearer  {API}", API, f"Bearer {KEY}"])
+def test_the_gateway_refuses_other_bearers(proxy: Proxy, shown: str) -> None:
+    status, _ = proxy.send("POST", "/v1/messages", {"Authorization": shown}, port=proxy.gateway)
+    assert status == 401
+
+
 def test_the_gateway_says_that_no_model_answers(proxy: Proxy) -> None:
     (proxy.root / "control" / "model").unlink()
     status, answer = proxy.ask("POST", "/v1/messages", SCRIPTED)
