@@ -23,6 +23,7 @@ from dcops.engines.docker_daemon import Absent, Daemon, document
 from dcops.engines.docker_objects import (
     DATA_VOLUMES,
     LAYOUT,
+    SPECIFICATION,
     VOLUMES,
     Config,
     Names,
@@ -189,14 +190,21 @@ class DockerEngine(DockerBuilds):
         return LAYOUT.instance_dial.replace("{id}", instance)
 
     def start(self, spec: InstanceSpec) -> None:
+        """Start an instance; one of that id that was started otherwise is replaced."""
         names, daemon = self._names, self._daemon
         container = names.instance(spec.id)
+        config = instance_config(names, spec, names.build(spec.build))
+        found = daemon.container(container)
+        if found is not None and found["Config"]["Labels"][SPECIFICATION] != config["Labels"][SPECIFICATION]:
+            daemon.stop(container)
+            daemon.remove(container)
+            found = None
         if daemon.network(container) is None:
             daemon.create_network(container, instance_network(names, spec.id))
         self._connect_proxy(container)
-        if daemon.container(container) is None:
+        if found is None:
             self.store().write({f"instances/{spec.id}/{name}": data for name, data in spec.control.items()})
-            daemon.create(container, instance_config(names, spec, names.build(spec.build)))
+            daemon.create(container, config)
         daemon.start(container)
 
     def _connect_proxy(self, network: str) -> None:
@@ -226,6 +234,9 @@ class DockerEngine(DockerBuilds):
         return sorted((_state(each) for each in found), key=lambda each: (each.started, each.id))
 
     def logs(self, instance: str, *, lines: int, follow: bool = False) -> Iterator[str]:
+        return self._daemon.logs(self._existing(instance), lines=lines, follow=follow)
+
+    def _existing(self, instance: str) -> str:
         container = self._names.instance(instance)
         if self._daemon.container(container) is None:
             raise NotFound(
@@ -233,14 +244,16 @@ class DockerEngine(DockerBuilds):
                 f"There is no instance {instance} in {self._names.environment.name}.",
                 do=f"dcops status {self._names.environment.name} shows those that are there.",
             )
-        return self._daemon.logs(container, lines=lines, follow=follow)
+        return container
 
     def halt(self) -> None:
         instances = [self._names.instance(each.id) for each in self.instances()]
         _at_once(self._daemon.stop, [self._names.proxy, *instances])
 
     def revive(self, instances: Sequence[str]) -> None:
-        containers = [self._names.proxy, *map(self._names.instance, instances)]
+        containers = [self._existing(each) for each in instances]
+        if self._daemon.container(self._names.proxy) is not None:
+            containers.append(self._names.proxy)
         _at_once(self._daemon.start, containers)
 
     def remove(self, *, with_data: bool) -> None:

@@ -146,7 +146,7 @@ class Daemon:
         found = self.container(name)
         if found is not None and found["State"]["Status"] != "exited":
             with contextlib.suppress(Absent):
-                self._call("stop", name, timeout=found["Config"].get("StopTimeout") or 10)
+                self._call("stop", name, timeout=found["Config"].get("StopTimeout", 10))
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(Absent):

@@ -16,6 +16,7 @@ and from an instance: ``/instances`` read-only, ``/state`` and ``/workspace`` (v
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ INSTANCE_USER = 65532
 PUBLIC_PORT = 8100
 GATEWAY_PORT = 8080
 INSTANCE_PORT = 8000
+SPECIFICATION = "dcops.specification"
 VOLUMES = ("instances", "secrets", "state", "workspace", "control")
 DATA_VOLUMES = ("state", "workspace")
 
@@ -116,6 +118,12 @@ def hardened(user: int, *, memory: int, pids: int, tmpfs: Mapping[str, str]) -> 
     }
 
 
+def specified(config: Config) -> Config:
+    """The same with a label that tells two specifications apart."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    return {**config, "Labels": {**config["Labels"], SPECIFICATION: digest}}
+
+
 def _mount(volume: str, target: str, *, read_only: bool = False) -> Config:
     return {"Type": "volume", "Source": volume, "Target": target, "ReadOnly": read_only}
 
@@ -130,7 +138,7 @@ def instance_config(names: Names, spec: InstanceSpec, image: str) -> Config:
         tmpfs |= {f"/{kind}": "256m" for kind in DATA_VOLUMES}
     limits = spec.limits
     network = names.instance(spec.id)
-    return {
+    config = {
         "Image": image,
         "Entrypoint": ["python3", *spec.command[1:]] if spec.command[0] == "python" else list(spec.command),
         "Cmd": [],
@@ -138,7 +146,7 @@ def instance_config(names: Names, spec: InstanceSpec, image: str) -> Config:
         "User": f"{INSTANCE_USER}:{INSTANCE_USER}",
         "Hostname": spec.id,
         "StopSignal": "SIGTERM",
-        "StopTimeout": max(1, round(spec.stop_seconds)),
+        "StopTimeout": round(spec.stop_seconds),
         "Labels": {
             **names.labels,
             "dcops.instance": spec.id,
@@ -159,6 +167,7 @@ def instance_config(names: Names, spec: InstanceSpec, image: str) -> Config:
         },
         "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [spec.id]}}},
     }
+    return specified(config)
 
 
 def _variables(spec: InstanceSpec) -> dict[str, str]:

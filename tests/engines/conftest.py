@@ -18,6 +18,7 @@ import pytest
 
 from dcops.core.environment import Environment, Project
 from dcops.core.protocols import BuildContext, Engine, InstanceSpec, Role
+from dcops.engines.docker import DockerEngine
 from dcops.engines.fake import FakeEngine
 from dcops.engines.ports import free_port
 from dcops.engines.process import ProcessEngine
@@ -154,6 +155,7 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
 MAKERS: dict[str, Callable[[Project, Environment], Engine]] = {
     "fake": lambda *_: FakeEngine(),
     "process": ProcessEngine,
+    "docker": DockerEngine,
 }
 
 
@@ -169,11 +171,23 @@ def rig_of(kind: str, root: Path) -> Iterator[Rig]:
                 engine.remove_build(build)
 
 
-@pytest.fixture(params=["fake", pytest.param("process", marks=pytest.mark.slow)])
+REAL = [
+    pytest.param("process", marks=pytest.mark.slow),
+    pytest.param("docker", marks=[pytest.mark.slow, pytest.mark.docker]),
+]
+
+
+@pytest.fixture(params=["fake", *REAL])
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
-    yield from rig_of(request.param, tmp_path / LONG)
+    yield from rig_on(request, tmp_path)
 
 
-@pytest.fixture(params=[pytest.param("process", marks=pytest.mark.slow)])
+@pytest.fixture(params=REAL)
 def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+    yield from rig_on(request, tmp_path)
+
+
+def rig_on(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+    if request.param == "docker":
+        request.getfixturevalue("docker_daemon")
     yield from rig_of(request.param, tmp_path / LONG)
