@@ -101,6 +101,8 @@ def _replaced(text: str, node: Any, written: str) -> str:
 
 
 def _added(text: str, root: Any, name: str, written: str) -> str:
+    if yaml.safe_load(name) != name:  # `off` alone is no text
+        name = json.dumps(name)
     line_end = "\r\n" if "\r\n" in text else "\n"
     if root is None or root.id != "mapping":
         gap = line_end if text and not text.endswith("\n") else ""
