@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from dcops.cli.base import command
+from dcops.cli.console import style
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dcops.cli.app import App
 
 
@@ -25,9 +28,19 @@ if TYPE_CHECKING:
 def init_command(app: App, directory: Path, toggles_file: Path | None) -> None:
     """Write environments and a small implementation into DIR.
 
-    What is there already is left alone. The result deploys as it is: dcops deploy dev.
+    Nothing is overwritten. The result deploys as it is: dcops deploy dev.
     """
     from dcops.operations.init import init
 
-    report = init(directory, toggles_file)
-    app.show("init", {"report": report}, lambda: [str(report)])
+    files = [str(file) for file in init(directory, toggles_file)]
+    app.show(
+        "init", {"directory": str(directory.absolute()), "files": files}, lambda: _lines(directory, files)
+    )
+
+
+def _lines(directory: Path, files: list[str]) -> Iterator[str]:
+    yield from (f"  {file}" for file in files)
+    go = "" if directory.resolve() == Path.cwd() else f"cd {directory} && "
+    yield f"{style('Written', 'good')}  {len(files)} files. Next:"
+    yield f"  {go}dcops deploy dev"
+    yield "  dcops verify dev --suite contract"
