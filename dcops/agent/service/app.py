@@ -11,7 +11,6 @@ from starlette.middleware import Middleware
 from . import agui, health, sessions
 from .auth import Guard
 from .errors import ServiceError
-from .requests import MAX_BODY
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 _DO = {
     404: "See the agent's HTTP API in the documentation.",
     405: "Use one of the methods in the Allow header.",
-    413: f"Send at most {MAX_BODY} bytes.",
 }
 
 
@@ -51,7 +49,6 @@ def build_app(instance: Instance) -> Starlette:
         routes=ROUTES,
         middleware=[Middleware(Guard, access=instance.access)],
         exception_handlers={ServiceError: _service_error, HTTPException: _http_error, Exception: _bug},
-        max_body_size=MAX_BODY,
     )
     app.state.instance = instance
     return app

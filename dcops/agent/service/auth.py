@@ -124,6 +124,7 @@ class Guard:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         else:
+            log.debug("request", method=scope["method"], path=scope["path"])
             await self._app(scope, receive, send)
             return
         await refusal(scope, receive, send)

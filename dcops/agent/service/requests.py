@@ -39,9 +39,13 @@ async def json_object(request: Request, *, allowed: AbstractSet[str] | None) -> 
         allowed: The keys that it may have; None allows any.
 
     Raises:
-        ServiceError: Not JSON, not an object, or with an unknown key.
+        ServiceError: Too large, not JSON, not an object, or with an unknown key.
     """
-    body = await request.body()
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY:
+            raise ServiceError(413, "too_large", "The body is too large.", f"Send at most {MAX_BODY} bytes.")
     try:
         decoded = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError as error:

@@ -65,7 +65,7 @@ class EventStream:
             elif last is not None:
                 yield last
                 return
-            elif not await self._news():
+            elif not await self._news() and self._instance.has_session(self._session):
                 yield _KEEPALIVE
 
     def _last_frame(self) -> bytes | None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +187,8 @@ def model() -> Iterator[Model]:
     running.process.wait(10)
 
 
-@pytest.fixture
-def make_agent(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Callable[..., Agent]]:
+@contextmanager
+def agents(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Callable[..., Agent]]:
     directory = tmp_path_factory.mktemp("a")
     made: list[Agent] = []
 
@@ -201,6 +201,19 @@ def make_agent(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterat
         if hasattr(agent, "process") and agent.process.poll() is None:
             agent.process.kill()
             agent.process.wait()
+
+
+@pytest.fixture
+def make_agent(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Callable[..., Agent]]:
+    with agents(tmp_path_factory, model) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Agent]:
+    """One instance for all tests that leave its control files and its script alone."""
+    with agents(tmp_path_factory, model) as make:
+        yield make().start().ready()
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a real instance imports the SDK first
+
 
 def test_the_instance_reports_itself(agent: Any) -> None:
     digest = agent.set_toggles(8, max_tokens=500)
@@ -52,7 +54,13 @@ def test_debug_logging_works_while_running(agent: Any) -> None:
     assert not [line for line in agent.log_lines() if line["level"] == "debug"]
     agent.set_toggles(2, debug_logging=True)
     agent.until(lambda: agent.report()["toggles"]["generation"] == 2)
+    agent.session()
     agent.until(lambda: [line for line in agent.log_lines() if line["level"] == "debug"])
+    agent.set_toggles(3, debug_logging=False)
+    agent.until(lambda: agent.report()["toggles"]["generation"] == 3)
+    lines = len(agent.log_lines())
+    agent.session()
+    assert len(agent.log_lines()) == lines
 
 
 def test_a_session_is_made_changed_and_removed(agent: Any) -> None:
@@ -84,9 +92,9 @@ def test_a_synthetic_session_is_not_listed(agent: Any) -> None:
         ("GET", "/outputs/call"),
     ],
 )
-def test_an_unknown_session_is_not_found(agent: Any, method: str, path: str) -> None:
+def test_an_unknown_session_is_not_found(shared: Any, method: str, path: str) -> None:
     body = {"input": "x"} if path == "/turns" else {"title": "x"} if method == "PATCH" else None
-    answer = agent.http.request(method, f"/v1/sessions/none{path}", json=body)
+    answer = shared.http.request(method, f"/v1/sessions/none{path}", json=body)
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "no_session"
 
@@ -107,33 +115,33 @@ def test_an_unknown_session_is_not_found(agent: Any, method: str, path: str) -> 
         ("/v1/sessions/SESSION/stop", b'{"input": "x"}'),
     ],
 )
-def test_malformed_requests_are_told_what_is_wrong(agent: Any, path: str, body: bytes) -> None:
-    answer = agent.http.post(path.replace("SESSION", agent.session()), content=body)
+def test_malformed_requests_are_told_what_is_wrong(shared: Any, path: str, body: bytes) -> None:
+    answer = shared.http.post(path.replace("SESSION", shared.session()), content=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "bad_request"
     assert answer.json()["error"]["do"]
 
 
-def test_other_errors_are_json_too(agent: Any) -> None:
+def test_other_errors_are_json_too(shared: Any) -> None:
     for method, path, status in (("GET", "/nothing", 404), ("PUT", "/v1/sessions", 405)):
-        answer = agent.http.request(method, path)
+        answer = shared.http.request(method, path)
         assert answer.status_code == status
         assert answer.json()["error"]["do"]
-    large = agent.http.post("/v1/sessions", content=b" " * 1_000_001)
+    large = shared.http.post("/v1/sessions", content=b" " * 1_000_001)
     assert large.status_code == 413
     assert large.json()["error"]["do"]
 
 
-def test_stop_without_a_turn_is_done_already_and_the_others_are_refused(agent: Any) -> None:
-    session = agent.session()
-    assert agent.http.post(f"/v1/sessions/{session}/stop").json() == {"turn": None}
+def test_stop_without_a_turn_is_done_already_and_the_others_are_refused(shared: Any) -> None:
+    session = shared.session()
+    assert shared.http.post(f"/v1/sessions/{session}/stop").json() == {"turn": None}
     for kind in ("pause", "resume"):
-        assert agent.http.post(f"/v1/sessions/{session}/{kind}").status_code == 409
-    assert agent.http.post(f"/v1/sessions/{session}/steer", json={"input": "x"}).status_code == 409
+        assert shared.http.post(f"/v1/sessions/{session}/{kind}").status_code == 409
+    assert shared.http.post(f"/v1/sessions/{session}/steer", json={"input": "x"}).status_code == 409
 
 
-def test_the_page_is_static_and_closed(agent: Any) -> None:
-    page = agent.http.get("/", headers={"Authorization": ""})
+def test_the_page_is_static_and_closed(shared: Any) -> None:
+    page = shared.http.get("/", headers={"Authorization": ""})
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     policy = page.headers["content-security-policy"]
@@ -143,7 +151,7 @@ def test_the_page_is_static_and_closed(agent: Any) -> None:
     assert "https://" not in page.text
     assert "dcops chat tests" in page.text
     assert ">ready<" in page.text
-    style = agent.http.get("/page.css", headers={"Authorization": ""})
+    style = shared.http.get("/page.css", headers={"Authorization": ""})
     assert style.headers["content-type"].startswith("text/css")
     assert "url(" not in style.text
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a real instance imports the SDK first
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -110,7 +112,6 @@ def test_sigterm_waits_for_running_turns(agent: Any) -> None:
     assert agent.exit_code() == 0
 
 
-@pytest.mark.slow
 def test_sigterm_interrupts_what_runs_too_long(make_agent: Callable[..., Any]) -> None:
     agent = make_agent(DCOPS_STOP_SECONDS="2").start().ready()
     session = agent.session()
@@ -123,7 +124,7 @@ def test_sigterm_interrupts_what_runs_too_long(make_agent: Callable[..., Any]) -
             begun = time.monotonic()
     assert "turn.interrupted" in names
     assert agent.exit_code() == 0
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 6  # far below the 60 s that the command would take
 
 
 def test_sigterm_while_loading_ends_it(make_agent: Callable[..., Any]) -> None:
@@ -147,7 +148,6 @@ def test_lost_files_end_the_instance_to_be_started_anew(agent: Any, what: str) -
     assert agent.run(agent.session(), "hello")[-1][1]["type"] == "RUN_FINISHED"
 
 
-@pytest.mark.slow
 def test_a_hanging_event_loop_ends_the_process_with_its_stacks() -> None:
     program = (
         "import asyncio, time\n"
@@ -168,7 +168,6 @@ def test_a_hanging_event_loop_ends_the_process_with_its_stacks() -> None:
     assert "in main" in ended.stderr
 
 
-@pytest.mark.slow
 def test_a_stopped_process_does_not_hang() -> None:
     program = (
         "import asyncio\n"

@@ -3,26 +3,27 @@
 from collections.abc import Callable
 from typing import Any
 
-import httpx2
 import pytest
 from ag_ui.core import Event
 from pydantic import TypeAdapter
+
+pytestmark = pytest.mark.slow  # a real instance imports the SDK first
 
 TEXT = {"content": [{"type": "text", "text": "Hello there."}], "stop_reason": "end_turn"}
 
 
 def held(*gates: str) -> dict[str, Any]:
     """A reply that waits in the middle until its gate is opened."""
-    return {"replies": [{**TEXT, "gate": gate, "after_events": 2} for gate in gates], "after": "repeat"}
+    return {"replies": [{**TEXT, "gate": gate, "stall_after": 2} for gate in gates], "after": "repeat"}
 
 
 def texts(frames: list[Any]) -> str:
     return "".join(e["delta"] for _, e in frames if e["type"] == "TEXT_MESSAGE_CONTENT")
 
 
-def test_a_turn_comes_as_a_stream_of_ag_ui_events(agent: Any) -> None:
-    session = agent.session()
-    frames = agent.run(session, "run: echo one; echo two >&2; exit 3")
+def test_a_turn_comes_as_a_stream_of_ag_ui_events(shared: Any) -> None:
+    session = shared.session()
+    frames = shared.run(session, "run: echo one; echo two >&2; exit 3")
     assert [seq for seq, _ in frames] == list(range(1, len(frames) + 1))
     types = [event["type"] for _, event in frames]
     assert types[0] == "RUN_STARTED"
@@ -38,33 +39,33 @@ def test_a_turn_comes_as_a_stream_of_ag_ui_events(agent: Any) -> None:
     assert "two" in output
 
 
-def test_a_stream_goes_on_where_it_was_left(agent: Any) -> None:
-    session = agent.session()
-    frames = agent.run(session, "hello")
+def test_a_stream_goes_on_where_it_was_left(shared: Any) -> None:
+    session = shared.session()
+    frames = shared.run(session, "hello")
     for after in range(len(frames)):
-        assert agent.until_end(session, after) == frames[after:]
+        assert shared.until_end(session, after) == frames[after:]
 
 
-def test_the_cursor_may_be_in_the_query_and_must_be_a_number(agent: Any) -> None:
-    session = agent.session()
-    frames = agent.run(session, "hello")
-    with agent.http.stream("GET", f"/v1/sessions/{session}/events?after={len(frames) - 1}") as answer:
+def test_the_cursor_may_be_in_the_query_and_must_be_a_number(shared: Any) -> None:
+    session = shared.session()
+    frames = shared.run(session, "hello")
+    with shared.http.stream("GET", f"/v1/sessions/{session}/events?after={len(frames) - 1}") as answer:
         lines = answer.iter_lines()
         assert next(lines) == "retry: 250"
         assert next(line for line in lines if line.startswith("id: ")) == f"id: {len(frames)}"
     for bad in ("x", "-1", "1.5"):
-        assert agent.http.get(f"/v1/sessions/{session}/events?after={bad}").status_code == 400
+        assert shared.http.get(f"/v1/sessions/{session}/events?after={bad}").status_code == 400
 
 
-def test_the_full_output_of_a_call_can_be_fetched(agent: Any) -> None:
-    session = agent.session()
-    frames = agent.run(session, "run: seq 1 5")
+def test_the_full_output_of_a_call_can_be_fetched(shared: Any) -> None:
+    session = shared.session()
+    frames = shared.run(session, "run: seq 1 5")
     call = next(e["toolCallId"] for _, e in frames if e["type"] == "TOOL_CALL_START")
-    answer = agent.http.get(f"/v1/sessions/{session}/outputs/{call}")
+    answer = shared.http.get(f"/v1/sessions/{session}/outputs/{call}")
     assert answer.text.split() == ["1", "2", "3", "4", "5"]
     assert answer.headers["content-type"].startswith("text/plain")
-    assert agent.http.get(f"/v1/sessions/{session}/outputs/none").status_code == 404
-    assert agent.http.get(f"/v1/sessions/{session}/outputs/..%2f..%2fjournal.db").status_code == 404
+    assert shared.http.get(f"/v1/sessions/{session}/outputs/none").status_code == 404
+    assert shared.http.get(f"/v1/sessions/{session}/outputs/..%2f..%2fjournal.db").status_code == 404
 
 
 def test_one_turn_at_a_time_in_a_session(agent: Any) -> None:
@@ -80,15 +81,15 @@ def test_one_turn_at_a_time_in_a_session(agent: Any) -> None:
     assert texts(agent.until_end(session)) == "Hello there."
 
 
-def test_a_repeated_idempotency_key_starts_nothing(agent: Any) -> None:
-    session = agent.session()
-    first = agent.turn(session, "hello", **{"Idempotency-Key": "k"})
-    assert agent.turn(session, "hello", **{"Idempotency-Key": "k"}) == first
-    frames = agent.until_end(session)
-    assert agent.turn(session, "hello", **{"Idempotency-Key": "k"}) == first
-    assert agent.http.get(f"/v1/sessions/{session}").json()["last_seq"] == len(frames)
+def test_a_repeated_idempotency_key_starts_nothing(shared: Any) -> None:
+    session = shared.session()
+    first = shared.turn(session, "hello", **{"Idempotency-Key": "k"})
+    assert shared.turn(session, "hello", **{"Idempotency-Key": "k"}) == first
+    frames = shared.until_end(session)
+    assert shared.turn(session, "hello", **{"Idempotency-Key": "k"}) == first
+    assert shared.http.get(f"/v1/sessions/{session}").json()["last_seq"] == len(frames)
     for bad in ("", "x" * 201):
-        answer = agent.http.post(
+        answer = shared.http.post(
             f"/v1/sessions/{session}/turns", json={"input": "x"}, headers={"Idempotency-Key": bad}
         )
         assert answer.status_code == 400
@@ -105,16 +106,16 @@ def test_too_many_turns_are_told_to_come_back(make_agent: Callable[..., Any]) ->
     agent.until(lambda: agent.report()["running_turns"] == 0)
 
 
-def test_a_turn_is_stopped(agent: Any) -> None:
-    session = agent.session()
-    agent.turn(session, "run: echo started; sleep 60")
-    for _, event in agent.stream(session):
+def test_a_turn_is_stopped(shared: Any) -> None:
+    session = shared.session()
+    shared.turn(session, "run: echo started; sleep 60")
+    for _, event in shared.stream(session):
         if event["type"] == "CUSTOM" and event["name"] == "tool.output":
             break
-    assert agent.http.post(f"/v1/sessions/{session}/stop").status_code == 202
-    frames = agent.until_end(session)
+    assert shared.http.post(f"/v1/sessions/{session}/stop").status_code == 202
+    frames = shared.until_end(session)
     assert frames[-1][1]["outcome"] == {"type": "cancelled"}
-    agent.until(lambda: agent.report()["running_turns"] == 0)
+    shared.until(lambda: shared.report()["running_turns"] == 0)
 
 
 def test_a_turn_keeps_the_toggles_it_started_with(agent: Any) -> None:
@@ -129,27 +130,25 @@ def test_a_turn_keeps_the_toggles_it_started_with(agent: Any) -> None:
     agent.until(lambda: agent.http.get("/v1/toggles").json()["pending"] == [])
 
 
-def test_a_sessions_own_toggles_win(agent: Any) -> None:
-    off = agent.session(use_streaming_bash=False)
-    on = agent.session()
+def test_a_sessions_own_toggles_win(shared: Any) -> None:
+    off = shared.session(use_streaming_bash=False)
+    on = shared.session()
     names = {
-        session: [e["name"] for _, e in agent.run(session, "run: echo x") if e["type"] == "CUSTOM"]
+        session: [e["name"] for _, e in shared.run(session, "run: echo x") if e["type"] == "CUSTOM"]
         for session in (off, on)
     }
     assert "tool.output" not in names[off]
     assert "tool.output" in names[on]
 
 
-def test_two_readers_get_the_same(agent: Any) -> None:
-    session = agent.session()
-    first = agent.run(session, "hello")
-    assert agent.until_end(session) == first
+def test_two_readers_get_the_same(shared: Any) -> None:
+    session = shared.session()
+    first = shared.run(session, "hello")
+    assert shared.until_end(session) == first
 
 
 def test_a_removed_session_ends_its_streams(agent: Any) -> None:
     session = agent.session()
-    stream = agent.stream(session)
-    agent.until(lambda: "dcops_sse_clients 0.0" in agent.http.get("/metrics").text)
     with agent.http.stream("GET", f"/v1/sessions/{session}/events") as answer:
         assert answer.status_code == 200
         lines = answer.iter_lines()
@@ -157,15 +156,15 @@ def test_a_removed_session_ends_its_streams(agent: Any) -> None:
         assert "dcops_sse_clients 1.0" in agent.http.get("/metrics").text
         agent.http.delete(f"/v1/sessions/{session}")
         assert [line for line in lines if line] == []
-    stream.close()
 
 
-def test_a_stream_that_the_client_leaves_is_closed(agent: Any) -> None:
-    session = agent.session()
-    with agent.http.stream("GET", f"/v1/sessions/{session}/events") as answer:
-        next(answer.iter_lines())
-        assert "dcops_sse_clients 1.0" in agent.http.get("/metrics").text
-    agent.until(lambda: "dcops_sse_clients 0.0" in agent.http.get("/metrics").text)
+def test_a_stream_that_the_client_leaves_is_closed(shared: Any) -> None:
+    session = shared.session()
+    with shared.http.stream("GET", f"/v1/sessions/{session}/events") as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 250"
+        assert "dcops_sse_clients 1.0" in shared.http.get("/metrics").text
+    shared.until(lambda: "dcops_sse_clients 0.0" in shared.http.get("/metrics").text)
 
 
 def test_another_instance_serves_the_stream_and_the_stop(make_agent: Callable[..., Any]) -> None:
@@ -184,9 +183,9 @@ def test_another_instance_serves_the_stream_and_the_stop(make_agent: Callable[..
     assert other.report()["running_turns"] == 0
 
 
-def test_ag_ui_runs_a_turn_in_one_request(agent: Any) -> None:
-    session = agent.session()
-    agent.run(session, "hello")
+def test_ag_ui_runs_a_turn_in_one_request(shared: Any) -> None:
+    session = shared.session()
+    shared.run(session, "hello")
     body = {
         "threadId": session,
         "runId": "r",
@@ -196,7 +195,7 @@ def test_ag_ui_runs_a_turn_in_one_request(agent: Any) -> None:
         "context": [],
         "forwardedProps": {},
     }
-    answer = agent.http.post("/agui", json=body, timeout=30)
+    answer = shared.http.post("/agui", json=body, timeout=30)
     assert answer.status_code == 200
     data = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
     adapter: TypeAdapter[Any] = TypeAdapter(Event)
@@ -206,8 +205,6 @@ def test_ag_ui_runs_a_turn_in_one_request(agent: Any) -> None:
 
 
 @pytest.mark.parametrize("messages", [[], [{"role": "assistant", "content": "x"}], "x", [{"role": "user"}]])
-def test_ag_ui_input_is_checked(agent: Any, messages: Any) -> None:
-    answer: httpx2.Response = agent.http.post(
-        "/agui", json={"threadId": agent.session(), "messages": messages}
-    )
+def test_ag_ui_input_is_checked(shared: Any, messages: Any) -> None:
+    answer = shared.http.post("/agui", json={"threadId": shared.session(), "messages": messages})
     assert answer.status_code == 400

@@ -1,0 +1,167 @@
+"""The command `python -m dcops.agent`: alone, and when it cannot start."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "dcops.agent"]
+BARE = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC", "DCOPS"))}
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        env=BARE | variables,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    toggles = tmp_path / "toggles.json"
+    toggles.write_text('{"max_tokens": 100}')
+    command = [*COMMAND, "--toggles", str(toggles), "--listen", "tcp:127.0.0.1:0"]
+    command += ["--state", str(tmp_path / "state"), "--workspace", str(tmp_path)]
+    environment = BARE | {"ANTHROPIC_API_KEY": "a key", "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.slow
+def test_alone_it_makes_a_token_and_follows_its_file(alone: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert alone.stdout
+    url = alone.stdout.readline().removeprefix("Listening on ").strip()
+    token = alone.stdout.readline().removeprefix("Token: ").strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
+    with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as http:
+        deadline = time.monotonic() + 30
+        while http.get("/readyz").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert http.get("/version", headers={"Authorization": ""}).status_code == 401
+        assert http.get("/v1/instance").json()["role_acknowledged"] == "serving"
+        assert http.get("/v1/toggles").json()["values"]["max_tokens"] == 100
+        (tmp_path / "toggles.json").write_text('{"max_tokens": 200}')
+        while http.get("/v1/toggles").json()["values"]["max_tokens"] != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    alone.send_signal(signal.SIGINT)
+    assert alone.stdout.read() == ""
+    assert alone.wait(10) == 0
+    assert not list(tmp_path.glob("dcops-agent-*"))
+
+
+def test_without_its_variables_it_says_what_to_do() -> None:
+    ended = run()
+    assert ended.returncode == 78
+    assert "DCOPS_LISTEN" in ended.stderr
+    assert "--toggles" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_alone_it_needs_a_key(tmp_path: Path) -> None:
+    ended = run("--toggles", str(tmp_path / "t.json"))
+    assert ended.returncode == 78
+    assert "ANTHROPIC_API_KEY" in ended.stderr
+
+
+def contract(tmp_path: Path, **variables: str) -> dict[str, str]:
+    return {
+        "DCOPS_LISTEN": f"unix:{tmp_path}/s",
+        "DCOPS_CONTROL_DIR": str(tmp_path),
+        "DCOPS_STATE_DIR": str(tmp_path / "state"),
+        "DCOPS_WORKSPACE": str(tmp_path),
+        "DCOPS_RELEASE": "r",
+        "DCOPS_INSTANCE": "i",
+        "DCOPS_ENVIRONMENT": "e",
+        "ANTHROPIC_API_KEY": "k",
+    } | variables
+
+
+def test_it_says_when_it_cannot_listen(tmp_path: Path) -> None:
+    ended = run(**contract(tmp_path, DCOPS_LISTEN="unix:/no/such/directory/s"))
+    assert ended.returncode == 78
+    assert "cannot start" in ended.stderr
+    assert "/no/such/directory/s" in ended.stderr
+
+
+def test_it_says_when_the_journal_is_of_a_newer_version(tmp_path: Path) -> None:
+    from dcops.agent.journal import Journal
+
+    journal = Journal.open(tmp_path / "state", "other")
+    with journal._store.transaction() as database:
+        database.execute("UPDATE about SET value = '99' WHERE key = 'min_reader'")
+    journal.close()
+    ended = run(**contract(tmp_path))
+    assert ended.returncode == 78
+    assert "99" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_it_runs_as_the_package_agent_without_dcops(tmp_path: Path) -> None:
+    """As in a build: the directory alone on the path, under its own name."""
+    shutil.copytree(
+        ROOT / "dcops" / "agent", tmp_path / "agent", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "agent"],
+        cwd=tmp_path,
+        env=BARE,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 78
+    assert "DCOPS_LISTEN" in ended.stderr
+
+
+def test_the_sdk_is_not_imported_before_it_is_asked_for() -> None:
+    program = (
+        "import sys; import dcops.agent.__main__;"
+        "print([m for m in ('anthropic', 'jsonschema', 'httpx2', 'ag_ui', 'pydantic') if m in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.stdout.strip() == "[]", ended.stderr
+
+
+def test_the_lock_pins_everything_by_hash_and_names_no_address() -> None:
+    lock = (ROOT / "dcops" / "agent" / "requirements.lock").read_text()
+    assert "://" not in lock
+    entries = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
+    assert len(entries) > 10
+    assert all("==" in line for line in entries)
+    assert lock.count("==") == len(entries) + lock.count("== '") + lock.count("_version ==")
+    blocks = re.split(r"\n(?=\S)", lock)
+    assert all("--hash=sha256:" in block for block in blocks if block and not block.startswith("#"))
+
+
+def test_the_implementation_says_how_it_is_run() -> None:
+    import yaml
+
+    told = yaml.safe_load((ROOT / "dcops" / "agent" / "implementation.yaml").read_text())
+    assert told["name"] == "agent"
+    assert told["command"] == ["python", "-m", "agent"]
+    assert told["roles"] is True
+    for name in ("lock", "toggles"):
+        assert (ROOT / "dcops" / "agent" / told[name]).is_file()
