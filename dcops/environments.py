@@ -88,7 +88,8 @@ class Environments:
             try:
                 contents.append((self._root / name / file).read_bytes())
             except OSError as error:
-                fault = Fault((), f"cannot be read: {error.strerror}", "an empty toggles.yaml is fine")
+                hint = "it may be empty" if file == "toggles.yaml" else "it needs one line: engine: auto"
+                fault = Fault((), f"cannot be read: {error.strerror}", hint)
                 rows += Document(self._label(name, file), {}).rows([fault])
         if rows:
             raise self._refuse(rows)
@@ -217,6 +218,8 @@ def _no_key(environment: Environment, why: str) -> PreconditionMissing:
 def _contradictions(values: Mapping[str, Any]) -> list[Fault]:
     """What fits the schema and still cannot be meant."""
     found = []
+    if not _is_address(values.get("bind", "127.0.0.1")):
+        found.append(Fault(("bind",), "is no IP address", "127.0.0.1, or 0.0.0.0 for every interface"))
     if values.get("model") == "api" and "key" not in values:
         found.append(
             Fault(("model",), "is api, so key must say where the key is", "key: env:ANTHROPIC_API_KEY")
@@ -228,6 +231,16 @@ def _contradictions(values: Mapping[str, Any]) -> list[Fault]:
         elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             found.append(Fault(at, "is no name of an environment variable"))
     return found
+
+
+def _is_address(text: str) -> bool:
+    import ipaddress  # noqa: PLC0415 - most commands are over before this would pay
+
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _absolute(key: str, root: Path) -> str:

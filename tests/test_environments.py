@@ -102,6 +102,8 @@ timeouts: {ready: 2m, drain: 5, warm: 1.5h}
         ("engine: process\nvariables: {DCOPS_LISTEN: x}\n", 2, "variables.DCOPS_LISTEN", "set by dcops"),
         ("engine: process\nvariables: {A B: x}\n", 2, "variables.A B", "no name"),
         ("engine: process\nmodel: api\n", 2, "model", "key must say where"),
+        ("engine: process\nbind: 1.2.3\n", 2, "bind", "no IP address"),
+        ("engine: process\nbind: here\n", 2, "bind", "an IP address"),
         ("engine: process\nhosts: here\n", 2, "hosts", "a list"),
         ("model: scripted\n", 1, "", "engine is missing"),
         ("", 1, "", "engine is missing"),

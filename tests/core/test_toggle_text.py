@@ -79,7 +79,7 @@ def test_taking_out_every_toggle_leaves_the_comments(text: str) -> None:
         ("a: 1\r\n# end\r\n", "b", 2, "a: 1\r\nb: 2\r\n# end\r\n"),
         ("", "a", 1e20, "a: 1.0e+20\n"),
         ("", "off", "x", '"off": x\n'),
-        ("'off': x\n", "off", "y", "'off': 'y'\n"),
+        ("'off': x\n", "off", "z", "'off': z\n"),
         ("a: 1\n...\n", "a", 2, "a: 2\n...\n"),
         ("\ufeffa: 1\n", "a", 2, "\ufeffa: 2\n"),
     ],
