@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -209,7 +210,7 @@ class VerificationReport:
     def rerun(self, check: CheckResult) -> str:
         """The command that runs this check again."""
         name = check.id.removeprefix(f"{check.suite}.")
-        return f"dcops verify {self.environment} --suite {check.suite} --only '{name}'"
+        return f"dcops verify {self.environment} --suite {check.suite} --only {shlex.quote(name)}"
 
     def to_json(self) -> dict[str, Any]:
         """For ``--json``; checks that did not pass carry the command that reruns them."""
