@@ -264,6 +264,7 @@ class DockerEngine(DockerBuilds):
         for kind in VOLUMES:
             if with_data or kind not in DATA_VOLUMES:
                 daemon.remove_volume(self._names.volume(kind))
+        self._remove_unused_dependencies()
 
 
 def _request(roots: dict[str, str], operations: Operations) -> bytes:

@@ -71,6 +71,9 @@ class DockerBuilds:
     def remove_build(self, build: str) -> None:
         """Remove its image, and the dependencies that no other build stands on."""
         self._daemon.remove_image(self._names.build(build))
+        self._remove_unused_dependencies()
+
+    def _remove_unused_dependencies(self) -> None:
         labels = {**self._names.project_labels, "dcops.dependencies": ""}
         images = self._daemon.images(labels)
         used = {each["Labels"]["dcops.dependencies"] for each in images if "dcops.build" in each["Labels"]}

@@ -12,6 +12,7 @@ import shutil
 import struct
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any
 
 from dcops.errors import DcopsError, NotFound, PreconditionMissing
@@ -26,6 +27,10 @@ BUILD_SECONDS = 900
 
 class Absent(NotFound):
     """The daemon has no such container, image, network or volume, or the container does not run."""
+
+
+class InUseError(PreconditionMissing):
+    """Something else still needs it."""
 
 
 class BuildError(Exception):
@@ -87,8 +92,9 @@ class Daemon:
         return found
 
     def remove_image(self, name: str) -> None:
-        with contextlib.suppress(Absent):
-            self._call("remove_image", name, force=True)
+        """Remove an image; one that a container still uses stays."""
+        with contextlib.suppress(Absent, InUseError):
+            self._call("remove_image", name)
 
     def prune_images(self, labels: Mapping[str, str]) -> None:
         """Remove what a failed build left: images without a name."""
@@ -264,6 +270,8 @@ def _translated() -> Iterator[None]:
     except errors.APIError as error:
         if "is not running" in _said(error):
             raise Absent("DC-ENGINE-OBJECT-MISSING", _said(error)) from error
+        if error.status_code == HTTPStatus.CONFLICT:
+            raise _conflict(_said(error)) from error
         raise _refused(_said(error)) from error
     except (errors.DockerException, OSError) as error:
         raise _unreachable(error) from error
@@ -271,6 +279,15 @@ def _translated() -> Iterator[None]:
 
 def _said(error: Any) -> str:
     return str(error.explanation or error).strip()
+
+
+def _conflict(said: str) -> InUseError:
+    return InUseError(
+        "DC-ENGINE-CONFLICT",
+        "Docker refused the request: another one is under way, or the object is in use.",
+        why=said,
+        do="Run the command again; dcops status shows what runs.",
+    )
 
 
 def _refused(said: str) -> DcopsError:

@@ -329,6 +329,11 @@ def test_dependencies_are_packed_once_and_go_with_the_last_build(
     assert docker_daemon.images({"dcops.project": "dcops-test-0ddba11f"}) == []
 
 
+def test_a_build_that_runs_cannot_be_removed(world: World) -> None:
+    world.engine.remove_build(world.build)
+    assert world.engine.has_build(world.build)
+
+
 def test_an_own_dockerfile_needs_buildkit(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
