@@ -158,10 +158,10 @@ class Client:
         return str(self.call("POST", "/v1/sessions", body | ({"synthetic": True} if synthetic else {}))["id"])
 
     def session(self, session: str) -> dict[str, Any]:
-        return dict(self.call("GET", f"/v1/sessions/{quote(session)}"))
+        return dict(self.call("GET", _path(session)))
 
     def delete_session(self, session: str) -> None:
-        self.call("DELETE", f"/v1/sessions/{quote(session)}")
+        self.call("DELETE", _path(session))
 
     def start_turn(self, session: str, input: str, idempotency_key: str | None = None) -> str:  # noqa: A002 - the API's word
         """Give the agent an input.
@@ -178,21 +178,21 @@ class Client:
             PreconditionMissing: ``DC-TURN-RUNNING`` or ``DC-BUSY`` (detail ``retry_after``, seconds).
         """
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        answer = self.call("POST", f"/v1/sessions/{quote(session)}/turns", {"input": input}, **headers)
+        answer = self.call("POST", _path(session, "turns"), {"input": input}, **headers)
         return str(answer["turn"])
 
     def stop(self, session: str) -> None:
-        self.call("POST", f"/v1/sessions/{quote(session)}/stop")
+        self.call("POST", _path(session, "stop"))
 
     def pause(self, session: str) -> None:
-        self.call("POST", f"/v1/sessions/{quote(session)}/pause")
+        self.call("POST", _path(session, "pause"))
 
     def resume(self, session: str) -> None:
-        self.call("POST", f"/v1/sessions/{quote(session)}/resume")
+        self.call("POST", _path(session, "resume"))
 
     def steer(self, session: str, input: str) -> None:  # noqa: A002 - the API's word
         """Add an input to the running turn."""
-        self.call("POST", f"/v1/sessions/{quote(session)}/steer", {"input": input})
+        self.call("POST", _path(session, "steer"), {"input": input})
 
     def stream(self, session: str, after: int = 0) -> Generator[tuple[int | None, Event]]:
         """The events of one connection, until the server ends it.
@@ -209,7 +209,7 @@ class Client:
             PreconditionMissing: ``DC-UNREACHABLE``: refused, cut, or silent for 40 s.
         """
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
-        path = f"/v1/sessions/{quote(session)}/events"
+        path = _path(session, "events")
         connection, response = self._send("GET", path, None, headers, STREAM_TIMEOUT)
         try:
             if response.status != 200:
@@ -299,6 +299,10 @@ class Client:
         )
 
 
+def _path(session: str, rest: str = "") -> str:
+    return f"/v1/sessions/{quote(session, safe='')}" + (f"/{rest}" if rest else "")
+
+
 def refusal(response: Response, what: str) -> DcopsError:
     """The error for an answer that is not a 2xx.
 
@@ -313,6 +317,9 @@ def refusal(response: Response, what: str) -> DcopsError:
         error, message, do = {}, response.body[:200].decode(errors="replace"), ""
     said = f"{what} was refused with status {response.status}."
     detail = {"status": response.status, "error": error}
+    retry = response.headers.get("retry-after", "")
+    if retry.isdigit():
+        detail["retry_after"] = float(retry)
     if response.status == 404:
         do = do or "List them with `dcops sessions`."
         return NotFound("DC-NOT-FOUND", said, why=message, do=do, **detail)
@@ -324,8 +331,6 @@ def refusal(response: Response, what: str) -> DcopsError:
         502: "DC-UNAVAILABLE",
         503: "DC-UNAVAILABLE",
     }.get(response.status, "DC-ANSWER")
-    if retry := response.headers.get("retry-after"):
-        detail["retry_after"] = float(retry)
     return PreconditionMissing(code, said, why=message, do=do or "See `dcops logs`.", **detail)
 
 
