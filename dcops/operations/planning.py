@@ -118,7 +118,8 @@ def _steps(
     kind: Kind,
 ) -> list[Step]:
     switches = candidate != current.serving
-    toggles = current.toggles.values != revision.toggles and bool(current.toggles.generation)
+    # A fresh candidate starts with the new values; one that runs already must be told.
+    toggles = not fresh and current.toggles.values != revision.toggles
     proxy = not current.proxy.running or current.proxy.configuration != proxy_digest(place)
     model = fresh and (bool(twin) or place.environment.model == "scripted") and needs_model(place, current)
     build = fresh and (not place.engine.has_build(revision.build) or model)

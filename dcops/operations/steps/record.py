@@ -9,6 +9,7 @@ from dcops.core.deployment import Deployment, Entry, ToggleState, deployments
 from dcops.core.toggles import changes
 from dcops.errors import DcopsError, OperationFailed
 from dcops.operations.delivery import await_generation, deliver
+from dcops.records import toggles
 from dcops.records.lock import actor
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def do(run: Run) -> None:
         state=journal_id(run.place),
         at=time.time(),
     )
+    run.place.store.write(toggles.files(run.toggles))
     run.place.history.append(entry(run, "ok", deployment))
     write_toggle_file(run.place, plan.revision.toggles)
     run.values["deployment"] = deployment.to_json()
