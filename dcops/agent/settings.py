@@ -52,6 +52,14 @@ class Address:
             return cls(host=host.strip("[]"), port=int(port))
         raise SettingsError(f"cannot listen on {text!r}: write unix:/path or tcp:host:port")
 
+    @property
+    def url_host(self) -> str:
+        """The host as it stands in a URL, an IPv6 address in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"tcp:{self.url_host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -151,7 +151,6 @@ def test_the_lock_pins_everything_by_hash_and_names_no_address() -> None:
     entries = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
     assert len(entries) > 10
     assert all("==" in line for line in entries)
-    assert lock.count("==") == len(entries) + lock.count("== '") + lock.count("_version ==")
     blocks = re.split(r"\n(?=\S)", lock)
     assert all("--hash=sha256:" in block for block in blocks if block and not block.startswith("#"))
 

@@ -26,14 +26,14 @@ class Listener:
     """
 
     def __init__(self, address: Address) -> None:
-        if address.path is not None:
-            self.socket = _unix(address.path)
-            self.url = f"unix:{address.path}"
-        else:
-            self.socket = _tcp(address.host, address.port)
-            host = f"[{address.host}]" if ":" in address.host else address.host
-            self.url = f"http://{host}:{self.socket.getsockname()[1]}"
-        self.socket.listen(BACKLOG)
+        try:
+            self.socket = _unix(address.path) if address.path else _tcp(address.host, address.port)
+            self.socket.listen(BACKLOG)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: it would listen on {address}") from error
+        self.url = str(address)
+        if address.path is None:
+            self.url = f"http://{address.url_host}:{self.socket.getsockname()[1]}"
         self._path = address.path
         self._inode = _inode(address.path) if address.path else None
 
