@@ -130,7 +130,8 @@ class LazyGroup(click.Group):
         modules: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(*args, **({"context_settings": CONTEXT, "no_args_is_help": True} | settings))
+        settings |= {"context_settings": CONTEXT, "no_args_is_help": True}
+        super().__init__(*args, **settings)
         self.table = table
         self._package = package
         self._modules = modules or {}
@@ -180,7 +181,8 @@ class Group(click.Group):
             formatter.write_dl([(name, each.get_short_help_str(100)) for name, each in self.commands.items()])
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **({"context_settings": CONTEXT, "no_args_is_help": True} | settings))
+        settings |= {"context_settings": CONTEXT, "no_args_is_help": True}
+        super().__init__(*args, **settings)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -109,7 +109,7 @@ def confirmation(app: App, world: World, progress: Progress, *, yes: bool) -> Co
     def confirm(plan: Plan) -> None:
         progress.expect(plan)
         if not app.json:
-            for line in plan_lines(plan, app.console):
+            for line in plan_lines(plan, app.console, brief=True):
                 app.console.talk(line)
         approve(app, world, plan.environment, plan.kind, yes=yes)
 
@@ -148,8 +148,17 @@ def _report_lines(report: DeployReport) -> Iterator[str]:
     yield f"  URL    {report.url}"
     yield f"  Token  {report.token_file}"
     if report.result == "deployed":
-        undo = f"dcops rollback --env {report.environment}"
-        yield f"  Undo   {undo}" + (f"   (backup {report.backup})" if report.backup else "")
+        yield f"  Undo   {_undo(report)}"
+
+
+def _undo(report: DeployReport) -> str:
+    """The command that goes back; a rollback is gone back from by its backup, or by a deploy."""
+    if report.plan is None or report.plan.kind != "rollback":
+        backup = f"   (backup {report.backup})" if report.backup else ""
+        return f"dcops rollback --env {report.environment}{backup}"
+    if report.backup:
+        return f"dcops rollback {report.backup} --env {report.environment}"
+    return f"dcops deploy {report.environment}"
 
 
 def _request(

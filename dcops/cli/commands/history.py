@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -58,7 +59,11 @@ def _detail(entry: Entry) -> str:
     parts = []
     if entry.deployment is not None:
         parts.append(f"{entry.deployment.revision.short} (#{entry.deployment.number})")
-    parts += [f"{name}: {old} to {new}" for name, (old, new) in entry.data.get("changed", {}).items()]
+    parts += [f"{name}={_shown(new)}" for name, (_old, new) in entry.data.get("changed", {}).items()]
     parts += [str(entry.data[key]) for key in ("backup", "error") if entry.data.get(key)]
     parts += [f"'{entry.reason}'"] if entry.reason else []
     return "  ".join(parts)
+
+
+def _shown(value: Any) -> str:
+    return "(default)" if value is None else json.dumps(value)

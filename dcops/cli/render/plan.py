@@ -12,24 +12,27 @@ if TYPE_CHECKING:
     from dcops.core.plan import Plan
 
 
-def plan_lines(plan: Plan, console: Console) -> Iterator[str]:
-    """What will be different, and the steps in their order with how each is taken back."""
-    arrow = console.glyphs["arrow"]
+def plan_lines(plan: Plan, console: Console, *, brief: bool = False) -> Iterator[str]:
+    """What will be different, and the steps in their order.
+
+    Args:
+        brief: Only the names of the steps, not what each does and how it is taken back.
+    """
     yield f"{style('Plan', 'strong')}  {plan.kind} to {style(plan.environment, 'name')} ({plan.engine})"
-    before = plan.current.revision.short if plan.current else "nothing"
-    after = plan.revision.short
-    yield _row("release", f"{after} serves already" if before == after else f"{before} {arrow} {after}")
-    for index, change in enumerate(plan.changes):
-        yield _row("" if index else "changes", change)
     if plan.does_nothing:
-        yield _row("steps", "none: there is nothing to do")
+        yield _row("changes", f"none: {plan.revision.short} serves already, as the files say")
         return
-    size = max(len(step.title) for step in plan.steps)
-    for index, step in enumerate(plan.steps):
-        undo = style(f"undo: {step.undo}", "dim") if step.undo else ""
-        yield _row("" if index else "steps", f"{step.id:<8} {step.title:<{size}}  {undo}".rstrip())
+    arrow = f" {console.glyphs['arrow']} "
+    for index, change in enumerate(plan.changes):
+        yield _row("" if index else "changes", change.replace(" -> ", arrow))
+    if brief:
+        yield _row("steps", " ".join(step.id for step in plan.steps))
+    for index, step in enumerate(() if brief else plan.steps):
+        yield _row("" if index else "steps", f"{step.id:<8} {step.title}")
+        if step.undo:
+            yield _row("", style(f"{'':<8} undo: {step.undo}", "dim"))
     if plan.suites and plan.has("verify"):
-        yield _row("suites", ", ".join(plan.suites))
+        yield _row("suites", " ".join(plan.suites))
 
 
 def _row(name: str, text: str) -> str:

@@ -61,7 +61,9 @@ class Terminal(Progress):
     def _moving(self) -> Spinner:
         note = self._notes[-1] if self._notes else ""
         elapsed = length(time.monotonic() - self._since)
-        text = Text(f"{self._head(self._step)} {elapsed:>8}   {note}", no_wrap=True, overflow="ellipsis")
+        # The spinner takes the place of the indentation.
+        line = f"{self._head(self._step).removeprefix('  ')}           {elapsed:>7}  {note}"
+        text = Text(line, no_wrap=True, overflow="ellipsis")
         if not hasattr(self, "_spinner"):
             self._spinner = Spinner("dots" if self._console.unicode else "line")
         self._spinner.update(text=text)
@@ -76,9 +78,11 @@ class Terminal(Progress):
     def _end(self, event: OperationEvent) -> None:
         self.close()
         sign, look = self._console.glyphs[SIGNS[event.state]], LOOKS[event.state]
-        state = style(f"{sign} {event.state:<8}", look)
-        head = self._head(event.step)
-        self._console.talk(f"{head} {state} {length(event.seconds):>7}   {event.text}".rstrip())
+        state = f"{sign} {event.state:<7}"
+        before = f"{self._head(event.step)} {state} {length(event.seconds):>7}  "
+        room = None if event.state == "failed" else max(self._rich.width - len(before), 0)
+        line = f"{before}{event.text[:room]}".rstrip()
+        self._console.talk(line.replace(state, style(state, look), 1))
         if event.state == "failed":
             for note in self._notes:
                 self._console.talk(style(f"        {note}", "dim"))
