@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from dcops.errors import PreconditionMissing
 from dcops.projects import find_project, record_project
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def make(root: Path) -> Path:
@@ -60,7 +57,7 @@ def test_operators_of_one_engine_can_share_an_identity(tmp_path: Path) -> None:
 
 
 def test_outside_of_a_project_it_says_what_to_do(tmp_path: Path) -> None:
-    for arguments in ((tmp_path,), (tmp_path, tmp_path / "nowhere")):
+    for arguments in ((Path("/"),), (tmp_path, tmp_path / "nowhere")):
         with pytest.raises(PreconditionMissing) as caught:
             find_project(*arguments)
         assert caught.value.code == "DC-PROJECT-NONE"

@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +26,6 @@ from dcops.releases.dependencies import default_cache, install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HERE = Platform(".".join(map(str, sys.version_info[:2])), os.uname().machine, "linux", "gnu", "base")
 
@@ -147,7 +148,10 @@ def test_the_implementation_keeps_the_container_contract(tmp_path: Path) -> None
     (control / "toggles.json").write_text(json.dumps(document))
     (control / "role.json").write_text('{"role": "serving", "for_seconds": null}')
     grant(control)
-    with running(tmp_path / "project", control, tmp_path / "s") as instance:
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as short,  # a socket's path holds 107 bytes
+        running(tmp_path / "project", control, Path(short) / "s") as instance,
+    ):
         for path in ("/healthz", "/readyz"):
             assert instance.request("GET", path)[0] == 200
         for path in ("/version", "/v1/instance", "/nowhere"):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from dcops.releases.dependencies import install
 HERE = Platform(".".join(map(str, sys.version_info[:2])), os.uname().machine, "linux", "gnu", "base")
 # Runs in place of uv: notes that it ran, and "installs" one package.
 FAKE_UV = """#!/bin/sh
-echo "$@" >> {log}
+echo "$@" >> "{log}"
 while [ "$1" != --target ]; do shift; done
 cat > "$2/requirements.txt"
 echo 'x = 1' > "$2/package.py"
@@ -93,6 +95,38 @@ def test_what_a_killed_install_left_is_never_used_and_removed(
     assert uv_log.exists()
 
 
+SLOW_INSTALL = """
+import sys, subprocess
+from pathlib import Path
+from dcops.core.protocols import Platform
+from dcops.releases import dependencies
+dependencies._uv = lambda: sys.argv[1]
+platform = Platform(*sys.argv[2:6], "base")
+dependencies.install(Path(sys.argv[6]), platform, Path(sys.argv[7]), print)
+"""
+
+
+def test_an_install_that_is_killed_does_no_harm(lock: Path, uv_log: Path, tmp_path: Path) -> None:
+    (tmp_path / "slow").write_text(f"#!/bin/sh\necho begun > "{tmp_path}/begun"\nexec sleep 60\n")
+    (tmp_path / "slow").chmod(0o755)
+    platform = (HERE.python, HERE.machine, HERE.system, HERE.libc)
+    arguments = [str(tmp_path / "slow"), *platform, str(lock), str(tmp_path / "cache")]
+    killed = subprocess.Popen([sys.executable, "-c", SLOW_INSTALL, *arguments], start_new_session=True)
+    try:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "begun").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert list((tmp_path / "cache").glob(".*.tmp"))
+    finally:
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait(10)
+    path, _ = install(lock, HERE, tmp_path / "cache", lambda _: None)
+    assert (path / "package.py").exists()
+    assert not list((tmp_path / "cache").glob(".*.tmp"))
+    assert len(uv_log.read_text().splitlines()) == 1
+
+
 def test_no_dependencies_need_no_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lock").write_text("# nothing\n\n")
     monkeypatch.setattr(dependencies, "_uv", lambda: pytest.fail("uv was called"))
@@ -125,6 +159,8 @@ def test_a_real_lock_is_installed_importable_and_compiled(implementation: Path, 
             dependencies._uv(),
             "pip",
             "compile",
+            "--python",
+            sys.executable,
             "-q",
             "--generate-hashes",
             "--no-emit-index-url",
@@ -138,7 +174,7 @@ def test_a_real_lock_is_installed_importable_and_compiled(implementation: Path, 
     (implementation / "requirements.lock").write_bytes(locked)
     release = load_release(implementation)
     context = build_context(release, implementation, HERE, tmp_path / "cache", lambda _: None)
-    program = "import click; print(click.__file__, click.__cached__)"
+    program = "import click; print(click.__file__, click.__cached__, sep=chr(10))"
     output = subprocess.run(
         [
             sys.executable,
@@ -149,7 +185,7 @@ def test_a_real_lock_is_installed_importable_and_compiled(implementation: Path, 
         capture_output=True,
         check=True,
         text=True,
-    ).stdout.split()
+    ).stdout.splitlines()
     assert all(path.startswith(str(context.dependencies)) for path in output)
     assert Path(output[1]).exists()
     assert (context.release, context.name, context.dockerfile) == (release.id, "mine", None)
