@@ -33,7 +33,7 @@ def _insert(store: Store, number: int) -> Callable[[], int]:
 
 def _fail(store: Store, callback: Callable[[], None] = lambda: None) -> None:
     with store.transaction() as db:
-        db.execute("INSERT INTO t VALUES (1)")
+        db.execute("INSERT INTO t VALUES (99)")
         store.after_commit(callback)
         raise ZeroDivisionError
 
