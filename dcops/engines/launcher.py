@@ -1,9 +1,9 @@
 """What the keeper starts: becomes the program that a file describes.
 
 A script of the standard library: ``launcher.py FILE``, with ``{"command", "environment", "directory",
-"starts"}`` in it. So nothing of the keeper's own environment reaches an instance, and no value has to survive
+"starts", "keeper"}`` in it. So nothing of the keeper's own environment reaches an instance, and no value has to survive
 the quoting of supervisord's configuration. The file ``starts`` grows by one byte each time, as supervisord
-does not count restarts.
+does not count restarts. The file ``keeper`` holds the keeper's pid.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from pathlib import Path
 
 def main() -> None:
     program = json.loads(Path(sys.argv[1]).read_bytes())
+    # A keeper that is killed before its death was made to end us would leave us behind, to be started twice.
+    if os.getppid() != int(Path(program["keeper"]).read_text()):
+        sys.exit("the keeper is gone")
     with Path(program["starts"]).open("ab") as starts:
         starts.write(b".")
     os.chdir(program["directory"])

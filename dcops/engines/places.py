@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,15 @@ class Places:
             return recorded
         port = free_port(f"gateway {self.project.id} {self.environment.name}")
         return {"format": 1, "sockets": str(self._sockets()), "gateway_port": port}
+
+
+def delete(tree: Path) -> None:
+    """Remove a tree, also where a tool has taken the right to write away from its owner."""
+    for directory, names, _ in os.walk(tree):
+        for path in (Path(directory, name) for name in names):
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(tree, ignore_errors=True)
 
 
 def _own(directory: Path) -> None:

@@ -18,7 +18,7 @@ from dcops.core.protocols import Finding, InstanceState, ProxyLayout, ProxyState
 from dcops.engines import caddy, ports
 from dcops.engines.builds import Builds
 from dcops.engines.interpreter import base_interpreter, platform_of
-from dcops.engines.places import Places
+from dcops.engines.places import Places, delete
 from dcops.engines.store import LocalStore
 from dcops.engines.supervisor import ALIVE, LAUNCHER, PATH, Program, Supervisor, death_signal
 from dcops.engines.tail import follow as follow_lines
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 PROXY = "_proxy"  # no instance can have this id
 KEPT_LOGS = 20
-GRACE = 5.0
+GRACE = 5.0  # seconds more than these the keeper waits, and Caddy's own grace is less
 PROXY_SECONDS = 15.0
 MINIMUM_FREE = 1 << 30
 
@@ -61,10 +61,10 @@ class ProcessEngine:
         return [
             self._finding_of_check(),
             self._finding_of_caddy(),
-            Finding("keeper of the host", "ok", "instances end with their keeper")
+            Finding("keeper", "ok", "instances end with their keeper")
             if death_signal()
             else Finding(
-                "keeper of the host",
+                "keeper",
                 "warn",
                 "no setpriv here: instances would outlive a killed supervisord, and be started twice",
                 fix="Linux: apt-get install util-linux; elsewhere use `dcops stop` before you kill anything",
@@ -173,10 +173,10 @@ class ProcessEngine:
         self._keeper.stop(instance, remove=remove)
         if remove:
             self.store().write({f"instances/{instance}": None})
-            shutil.rmtree(self._places.socket(instance).parent, ignore_errors=True)
-            shutil.rmtree(self._places.private(instance), ignore_errors=True)
+            delete(self._places.socket(instance).parent)
+            delete(self._places.private(instance))
             if record is not None and not record["shared_state"]:
-                self._places.log(instance).unlink(missing_ok=True)
+                _delete_log(self._places.log(instance))
 
     def kill(self, instance: str) -> None:
         self._keeper.kill(instance)
@@ -232,14 +232,14 @@ class ProcessEngine:
     def remove(self, *, with_data: bool) -> None:
         self.halt()
         places = self._places
-        shutil.rmtree(places.sockets, ignore_errors=True)
+        delete(places.sockets)
         with contextlib.suppress(OSError):
             places.sockets.parent.rmdir()
         if with_data:
-            shutil.rmtree(places.root, ignore_errors=True)
+            delete(places.root)
             return
         for each in ("control", "instances", "secrets", "keeper", "proxy", "private"):
-            shutil.rmtree(places.root / each, ignore_errors=True)
+            delete(places.root / each)
         (places.root / "engine.json").unlink(missing_ok=True)
 
     # Parts of the above
@@ -276,11 +276,10 @@ class ProcessEngine:
                 do=f"dcops deploy {self._environment.name}",
             ) from None
         state, workspace = self._state(spec.id, shared=spec.shared_state)
-        user = pwd.getpwuid(os.getuid()).pw_name
         return {
             "LANG": "C.UTF-8",
-            "USER": user,
-            "LOGNAME": user,
+            "USER": _user(),
+            "LOGNAME": _user(),
             **spec.variables,
             "PATH": f"{dependencies / 'bin'}:{Path(self._python).parent}:{PATH}",
             "HOME": str(workspace),
@@ -320,6 +319,7 @@ class ProcessEngine:
         while not (ports.listens(bind, port) and ports.listens("127.0.0.1", gateway)):
             state = self._keeper.states().get(PROXY, {}).get("statename")
             if state not in ALIVE or time.monotonic() > deadline:
+                self._keeper.stop(PROXY, remove=False)
                 said = last_lines(self._places.logs / "proxy.log", 5)
                 raise OperationFailed(
                     "DC-PROXY-START",
@@ -349,8 +349,7 @@ class ProcessEngine:
         present = self._keeper.programs()
         logs = sorted(self._places.log("x").parent.glob("*.log"), key=lambda each: each.stat().st_mtime)
         for log in [each for each in logs if each.stem not in present][:-KEPT_LOGS]:
-            for part in log.parent.glob(f"{log.name}*"):
-                part.unlink(missing_ok=True)
+            _delete_log(log)
 
     def _finding_of_check(self) -> Finding:
         try:
@@ -375,6 +374,18 @@ class ProcessEngine:
         if free < MINIMUM_FREE:
             return Finding("disk", "warn", detail, fix="make room: builds, logs and backups need about 1 GB")
         return Finding("disk", "ok", detail)
+
+
+def _delete_log(log: Path) -> None:
+    for part in log.parent.glob(f"{log.name}*"):
+        part.unlink(missing_ok=True)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in a container that runs under any number
+        return str(os.getuid())
 
 
 _STATUS: dict[str, Literal["starting", "running", "exited", "failed"]] = {

@@ -95,6 +95,18 @@ class Program:
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
+class KeeperDown(PreconditionMissing):
+    """supervisord does not answer."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "DC-ENVIRONMENT-DOWN",
+            "the environment is down: its keeper, supervisord, does not answer",
+            why=why,
+            do="dcops start",
+        )
+
+
 class Supervisor:
     """One supervisord and its programs.
 
@@ -109,7 +121,7 @@ class Supervisor:
         self._files = LocalStore(directory, directory)
 
     def running(self) -> bool:
-        with contextlib.suppress(OSError, http.client.HTTPException):
+        with contextlib.suppress(KeeperDown):
             return bool(self._call("getState"))
         return False
 
@@ -151,7 +163,7 @@ class Supervisor:
         with ThreadPoolExecutor(max_workers=16) as pool:
             list(pool.map(self._end, names))
         self._end(last)
-        with contextlib.suppress(OSError, http.client.HTTPException):
+        with contextlib.suppress(KeeperDown):
             pid = self._call("getPID")
             self._call("shutdown")
             # Its socket and pid file go a moment before it does.
@@ -160,12 +172,16 @@ class Supervisor:
 
     def programs(self) -> dict[str, dict[str, Any]]:
         """The record of every program by name."""
-        found = sorted((self._directory / "programs").glob("*.json"))
-        return {each.stem: json.loads(each.read_bytes())["record"] for each in found}
+        records = {}
+        for file in sorted((self._directory / "programs").glob("*.json")):
+            # Another command may remove one while we look.
+            with contextlib.suppress(FileNotFoundError):
+                records[file.stem] = json.loads(file.read_bytes())["record"]
+        return records
 
     def states(self) -> dict[str, dict[str, Any]]:
         """What supervisord says of each program, by name; empty when it does not run."""
-        with contextlib.suppress(OSError, http.client.HTTPException):
+        with contextlib.suppress(KeeperDown):
             return {info["name"]: info for info in self._call("getAllProcessInfo")}
         return {}
 
@@ -191,7 +207,10 @@ class Supervisor:
         self.revive(program.name)
 
     def revive(self, name: str) -> None:
-        """Start a program again as it was configured."""
+        """Start a program again as it was configured, now also when it waits before its next attempt."""
+        if self.states().get(name, {}).get("statename") in ("STARTING", "RUNNING"):
+            return
+        self._end(name)
         self._files.write({f"programs/{name}.starts": b""})
         self._tolerate("startProcess", name, False, faults=(ALREADY_STARTED,))
 
@@ -217,6 +236,7 @@ class Supervisor:
             "environment": dict(program.environment),
             "directory": program.directory,
             "starts": str(file.with_suffix(".starts")),
+            "keeper": str(self._directory / "supervisord.pid"),
             "record": dict(program.record),
         }
         words = (*death_signal(), base_interpreter(), "-I", "-S", str(LAUNCHER), str(file))
@@ -241,22 +261,30 @@ class Supervisor:
         """End a supervisord of ours that cannot be reached, as when its socket was deleted."""
         with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
             pid = int((self._directory / "supervisord.pid").read_text())
-            if self._is_ours(pid):
-                os.kill(pid, signal.SIGTERM)
-                if not _until(lambda: not self._is_ours(pid), 60):
-                    os.kill(pid, signal.SIGKILL)
+            for sent, seconds in ((signal.SIGTERM, 60), (signal.SIGKILL, 5)):
+                if self._is_ours(pid):
+                    os.kill(pid, sent)
+                    _until(lambda: not self._is_ours(pid), seconds)
         self._socket.unlink(missing_ok=True)
 
     def _is_ours(self, pid: int) -> bool:
-        shown = subprocess.run(
-            ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
-        )
+        """Whether it is alive and our supervisord: a pid file outlives its process, and pids come again."""
+        if Path("/proc/self").exists():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                return os.fsencode(self._directory / "supervisord.conf") in words
+            return False
+        asked = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+        shown = subprocess.run(asked, capture_output=True, text=True, check=False)
         return str(self._directory / "supervisord.conf") in shown.stdout
 
     def _call(self, method: str, *arguments: Any, seconds: float = 30) -> Any:
         transport = _Transport(str(self._socket), seconds)
-        with xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=transport) as server:
-            return getattr(server.supervisor, method)(*arguments)
+        try:
+            with xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=transport) as server:
+                return getattr(server.supervisor, method)(*arguments)
+        except (OSError, http.client.HTTPException) as error:
+            raise KeeperDown(str(error)) from error
 
     def _tolerate(self, method: str, *arguments: Any, faults: tuple[int, ...], seconds: float = 30) -> None:
         try:

@@ -99,6 +99,40 @@ def test_a_keeper_whose_socket_was_deleted_is_replaced_not_doubled(rig: Rig) -> 
     assert len([line for line in processes_of(rig) if "caddy run" in line]) == 1
 
 
+def test_a_keeper_killed_while_it_starts_an_instance_leaves_nobody_behind(rig: Rig) -> None:
+    engine = rig.engine()
+    rig.start(engine, rig.spec("one"))
+    # No wait here: at this moment the instance may not have asked yet to end with its parent.
+    os.kill(keeper_pid(rig), signal.SIGKILL)
+    rig.until(lambda: rig.status(engine, "one") == "exited")
+    with pytest.raises(PreconditionMissing) as caught:
+        engine.kill("one")
+    assert caught.value.code == "DC-ENVIRONMENT-DOWN"
+    engine.stop("one")
+    assert engine.instances() == []
+    rig.until(lambda: processes_of(rig) == [])
+
+
+def test_one_that_waits_before_its_next_attempt_is_started_at_once(rig: Rig) -> None:
+    engine = rig.engine()
+    rig.start(engine, rig.spec("bad", "candidate", TINY_EXIT="x"))
+    rig.until(lambda: rig.status(engine, "bad") == "failed" and engine.instances()[0].restarts >= 2, 40)
+    engine.revive(["bad"])
+    assert engine.instances()[0].restarts == 0
+
+
+def test_what_a_tool_made_unwritable_is_removed_too(rig: Rig) -> None:
+    engine = rig.engine()
+    rig.start(engine, rig.spec("twin", "twin"))
+    closed = places(rig).private("twin") / "workspace" / "closed"
+    (closed / "deep").mkdir(parents=True)
+    (closed / "deep" / "file").write_text("")
+    (closed / "deep").chmod(0o500)
+    closed.chmod(0o500)
+    engine.stop("twin")
+    assert not places(rig).private("twin").exists()
+
+
 def test_a_crash_of_the_proxy_is_repaired(rig: Rig) -> None:
     engine = rig.engine()
     site = rig.serve(engine, rig.spec("one"))
