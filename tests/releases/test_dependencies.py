@@ -107,7 +107,7 @@ dependencies.install(Path(sys.argv[6]), platform, Path(sys.argv[7]), print)
 
 
 def test_an_install_that_is_killed_does_no_harm(lock: Path, uv_log: Path, tmp_path: Path) -> None:
-    (tmp_path / "slow").write_text(f"#!/bin/sh\\necho begun > '{tmp_path}/begun'\\nexec sleep 60\\n")
+    (tmp_path / "slow").write_text(f"#!/bin/sh\necho begun > '{tmp_path}/begun'\nexec sleep 60\n")
     (tmp_path / "slow").chmod(0o755)
     platform = (HERE.python, HERE.machine, HERE.system, HERE.libc)
     arguments = [str(tmp_path / "slow"), *platform, str(lock), str(tmp_path / "cache")]
