@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,23 +161,32 @@ def scripted_model() -> Iterator[ScriptedModel]:
         yield model
 
 
-@pytest.fixture
-def start_twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LocalTwin]]:
-    twins: list[LocalTwin] = []
+@contextmanager
+def twins(factory: pytest.TempPathFactory) -> Iterator[Callable[..., LocalTwin]]:
+    started: list[LocalTwin] = []
 
     def start(command: list[str], model: ScriptedModel | None = None, **fields: Any) -> LocalTwin:
-        twins.append(LocalTwin(tmp_path_factory.mktemp("t"), command, model, **fields))
-        return twins[-1]
+        started.append(LocalTwin(factory.mktemp("t"), command, model, **fields))
+        return started[-1]
 
     yield start
-    for twin in twins:
+    for twin in started:
         twin.close()
 
 
 @pytest.fixture
-def real_agent(start_twin: Callable[..., LocalTwin], scripted_model: ScriptedModel) -> LocalTwin:
+def start_twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LocalTwin]]:
+    with twins(tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def real_agent(
+    tmp_path_factory: pytest.TempPathFactory, scripted_model: ScriptedModel
+) -> Iterator[LocalTwin]:
     command = [sys.executable, "-m", "dcops.agent"]
-    return start_twin(command, scripted_model, schema=SCHEMA, values={"thinking_budget": 2048})
+    with twins(tmp_path_factory) as start:
+        yield start(command, scripted_model, schema=SCHEMA, values={"thinking_budget": 2048})
 
 
 @pytest.fixture

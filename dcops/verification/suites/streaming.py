@@ -13,6 +13,8 @@ from dcops.verification.model import call, reply, text, thinking
 from dcops.verification.reach import wait_until_ready
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dcops.client import Client, Event
     from dcops.core.verification import Target
     from dcops.verification.conversation import Conversation
@@ -24,6 +26,8 @@ WORDS = "The quick brown fox jumps over the lazy dog, and nobody is hurt: schön
 TEXT = "TEXT_MESSAGE_CONTENT"
 RESULT = "TOOL_CALL_RESULT"
 STOP_SECONDS = 0.25
+
+Numbered = tuple[int | None, "Event"]
 
 
 def test_text_as_scripted(model: Model, conversation: Conversation) -> None:
@@ -144,18 +148,20 @@ def test_resume(agent: Client, model: Model, conversation: Conversation) -> None
     model.replies(reply(text(WORDS * 3), chunk=3, stall_after=40, gate="left"))
     conversation.say("Tell me about the fox.")
     conversation.wait_for("text", lambda event: kind_of(event) == TEXT)
-    stream = agent.stream(conversation.id)
-    first = [next(stream), next(stream)]
-    stream.close()
+    left = agent.stream(conversation.id)
+    last = [next(left)[0] or 0, next(left)[0] or 0][-1]
+    left.close()
+    resumed = agent.stream(conversation.id, last)
+    seen = [next(resumed)]  # it is connected while the turn still runs
     model.open("left")
+    seen += _until_the_end(resumed)
     conversation.finish()
-    for after in (0, 1, first[-1][0] or 0):
-        seen = _until_the_end(agent, conversation.id, after)
-        numbers = [seq for seq, _ in seen]
-        wanted = [each.seq for each in conversation.run if each.seq > after]
-        expect(f"sequence numbers after Last-Event-ID {after}", expected=wanted, got=numbers)
+    wanted = [each.seq for each in conversation.run]
     expect("sequence numbers of a turn", expected=sorted({*wanted}), got=wanted)
-    whole = joined([event for _, event in _until_the_end(agent, conversation.id, 0)], TEXT)
+    _expect_numbers(last, wanted, seen)
+    for after in (0, last):
+        _expect_numbers(after, wanted, _until_the_end(agent.stream(conversation.id, after)))
+    whole = joined([event for _, event in _until_the_end(agent.stream(conversation.id))], TEXT)
     expect("text when it is read again", expected=WORDS * 3, got=whole)
 
 
@@ -227,15 +233,22 @@ def _expect_results(request: dict[str, Any], calls: set[str]) -> list[dict[str, 
     return blocks
 
 
-def _until_the_end(agent: Client, session: str, after: int) -> list[tuple[int, Event]]:
-    """The events of a session whose only turn has ended, from one connection."""
+def _until_the_end(stream: Iterable[Numbered]) -> list[Numbered]:
+    """The events of one connection up to the end of a turn."""
     seen = []
-    for seq, event in agent.stream(session, after):
-        if seq is not None:
-            seen.append((seq, event))
-        if event["type"] in RUN_ENDS:
+    for each in stream:
+        seen.append(each)
+        if each[1]["type"] in RUN_ENDS:
             break
     return seen
+
+
+def _expect_numbers(after: int, wanted: list[int], seen: list[Numbered]) -> None:
+    expect(
+        f"sequence numbers after Last-Event-ID {after}",
+        expected=[number for number in wanted if number > after],
+        got=[number for number, _ in seen if number is not None],
+    )
 
 
 def _ending(events: list[Event]) -> str:
