@@ -64,6 +64,9 @@ class Server:
             uvicorn.Config(
                 build_app(self._instance),
                 backlog=BACKLOG,
+                loop="asyncio",
+                http="h11",
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -63,13 +63,14 @@ class EventStream:
                 self._after = events[-1][0]
                 yield b"".join(b"id: %d\ndata: %s\n\n" % event for event in events)
             elif last is not None:
-                yield last
+                if last:
+                    yield last
                 return
             elif not await self._news() and self._instance.has_session(self._session):
                 yield _KEEPALIVE
 
     def _last_frame(self) -> bytes | None:
-        """What to say before the stream ends, or None while it goes on."""
+        """What to say at the end of the stream, maybe nothing; None while it goes on."""
         if self._run and (turn := self._journal.turn(self._run)) and turn.state != "running":
             return b""
         if self._instance.roles.goes_away and not self._instance.turns.has_turn_of(self._session):

@@ -208,3 +208,31 @@ def test_logs_are_json_and_carry_no_secret(agent: Any) -> None:
     assert all({"level", "event", "instance", "release", "time"} <= line.keys() for line in lines)
     assert "a token for tests" not in text
     assert agent.key not in text
+
+
+def test_a_server_that_ends_by_itself_is_started_again(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, os, sys\n"
+        "from dcops.agent.service.server import Server\n"
+        "from dcops.agent.settings import Settings\n"
+        "async def main():\n"
+        "    server = Server(Settings.from_environment(os.environ), lambda url: None)\n"
+        "    asyncio.get_running_loop().call_later(0.2, setattr, server._uvicorn, 'should_exit', True)\n"
+        "    return await server.run()\n"
+        "sys.exit(asyncio.run(main()))\n"
+    )
+    variables = {
+        "PATH": "/usr/bin:/bin",
+        "DCOPS_LISTEN": f"unix:{tmp_path}/s",
+        "DCOPS_CONTROL_DIR": str(tmp_path),
+        "DCOPS_STATE_DIR": str(tmp_path / "state"),
+        "DCOPS_WORKSPACE": str(tmp_path),
+        "DCOPS_RELEASE": "r",
+        "DCOPS_INSTANCE": "i",
+        "DCOPS_ENVIRONMENT": "e",
+        "ANTHROPIC_API_KEY": "k",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=variables, capture_output=True, timeout=30, check=False
+    )
+    assert ended.returncode == 75, ended.stderr

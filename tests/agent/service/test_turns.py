@@ -208,3 +208,29 @@ def test_ag_ui_runs_a_turn_in_one_request(shared: Any) -> None:
 def test_ag_ui_input_is_checked(shared: Any, messages: Any) -> None:
     answer = shared.http.post("/agui", json={"threadId": shared.session(), "messages": messages})
     assert answer.status_code == 400
+
+
+def test_a_turn_whose_instance_died_is_closed_by_another(make_agent: Callable[..., Any]) -> None:
+    owner = make_agent("i1").start().ready()
+    other = make_agent("i2").start().ready()
+    session = owner.session()
+    owner.turn(session, "run: echo started; sleep 60")
+    events = []
+    for _, event in other.stream(session):
+        events.append(event)
+        if event.get("name") == "tool.output":
+            owner.process.kill()
+        if event["type"] in {"RUN_FINISHED", "RUN_ERROR"}:
+            break
+    assert "turn.interrupted" in [event.get("name") for event in events]
+    assert other.run(session, "hello", after=len(events))[-1][1]["type"] == "RUN_FINISHED"
+
+
+def test_turns_and_tools_are_counted(agent: Any) -> None:
+    agent.run(agent.session(), "run: true")
+    agent.until(lambda: agent.report()["running_turns"] == 0)
+    text = agent.http.get("/metrics").text
+    assert 'dcops_turns_total{state="done"} 1.0' in text
+    assert 'dcops_tool_seconds_count{status="ok",tool="bash"} 1.0' in text
+    assert "dcops_time_to_first_token_seconds_count 1.0" in text
+    assert "dcops_running_turns 0.0" in text
