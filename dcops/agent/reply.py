@@ -8,6 +8,7 @@ from . import events, history
 from .assembler import Assembler, Ended, Piece, Started, Stopped
 from .calls.call import Call
 from .calls.gate import Gate
+from .events import Fault
 from .narration import Narration
 
 if TYPE_CHECKING:
@@ -30,15 +31,27 @@ class Reply:
         recorder: Recorder,
         dispatch: Dispatch,
         validation: Validation,
+        known: set[str],
         *,
         thinking: bool,
     ) -> None:
-        """Connects a reply with its turn; `name` is part of its events' ids, `thinking` shows reasoning."""
+        """Connects a reply with its turn.
+
+        Args:
+            name: a part of its events' ids.
+            position: where it stands in the history.
+            recorder: what writes it down.
+            dispatch: what runs its calls.
+            validation: what checks them.
+            known: the ids of earlier calls; a second call of one id would spoil the history for good.
+            thinking: whether reasoning is shown.
+        """
         self.position = position
         self.stop_reason: str | None = None
         self._recorder = recorder
         self._dispatch = dispatch
         self._validation = validation
+        self._known = known
         self._assembler = Assembler()
         self._narration = Narration(name, thinking=thinking)
         self._gate = Gate()
@@ -81,6 +94,7 @@ class Reply:
         emit = self._recorder.emit
         match action:
             case Started(index, block):
+                self._recognise(block)
                 emit(*self._narration.started(index, block))
                 self._start(self._gate.started(block))
             case Piece(index, _, text):
@@ -94,6 +108,13 @@ class Reply:
                 self.stop_reason = reason
                 emit(events.custom("usage", usage))
                 self._start(self._gate.stopped(reason))
+
+    def _recognise(self, block: Block) -> None:
+        if block["type"] != "tool_use":
+            return
+        if block["id"] in self._known:
+            raise Fault("protocol_error", f"the model used the call id {block['id']} twice", mid_stream=True)
+        self._known.add(block["id"])
 
     def _seal(self, block: Block, fault: str | None) -> None:
         call = self._validation.check(block, fault)

@@ -142,13 +142,22 @@ class TurnRun:
             self._recorder,
             self._dispatch,
             self._parts.validation,
+            {call["id"] for message in self._messages.values() for call in history.calls(message)},
             thinking=self._toggles["use_streaming_thinking"],
         )
+        try:
+            await self._take(reply)
+        except Fault:
+            await self._dispatch.settled()  # what was proven runs to its end: only a stop breaks calls off
+            raise
+        return reply
+
+    async def _take(self, reply: Reply) -> None:
         async with self._parts.transport.stream(self._request()) as stream:
             async for event in stream:
                 reply.take(event)
                 if reply.done:
-                    return reply
+                    return
         raise Fault("stream_ended", "the stream ended before the reply did", mid_stream=True)
 
     def _request(self) -> dict[str, object]:
