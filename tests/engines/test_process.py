@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -286,6 +287,22 @@ def test_a_path_that_the_keeper_cannot_cope_with_is_refused(rig: Rig, name: str,
         engine.check()
     assert caught.value.code == "DC-PATH-UNUSABLE"
     assert engine.findings()[0].status == "fail"
+
+
+def test_findings_name_the_owner_of_a_port_that_is_wanted(rig: Rig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        engine = rig.engine(port=port)
+        found = {each.check: each for each in engine.findings()}
+        assert found["port"].status == "fail"
+        assert f"pid {os.getpid()}" in found["port"].detail
+    assert {each.check: each.status for each in engine.findings()} == {
+        "process engine": "ok",
+        "proxy": "ok",
+        "port": "ok",
+        "keeper": "ok",
+        "disk": "ok",
+    }
 
 
 def test_a_proxy_that_cannot_start_says_why(rig: Rig) -> None:
