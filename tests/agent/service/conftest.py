@@ -59,7 +59,7 @@ class Agent:
 
     until = staticmethod(until)
 
-    def __init__(self, directory: Path, model: Model, name: str, *, tcp: bool, **variables: str) -> None:
+    def __init__(self, directory: Path, model: Model, name: str, **variables: str) -> None:
         self.control = directory / f"{name}.control"
         self.control.mkdir()
         self.socket = directory / f"{name}.sock"
@@ -71,7 +71,6 @@ class Agent:
         self.key = secrets.token_hex(32)
         self.name = name
         self.variables = variables
-        self.listen = "tcp:127.0.0.1:0" if tcp else f"unix:{self.socket}"
         self.process: subprocess.Popen[bytes]
         self.http: httpx2.Client
         self.set_access()
@@ -95,7 +94,7 @@ class Agent:
     def start(self) -> "Agent":
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC")},
-            "DCOPS_LISTEN": self.listen,
+            "DCOPS_LISTEN": f"unix:{self.socket}",
             "DCOPS_CONTROL_DIR": str(self.control),
             "DCOPS_STATE_DIR": str(self.state),
             "DCOPS_WORKSPACE": str(self.workspace),
@@ -192,8 +191,8 @@ def agents(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[C
     directory = tmp_path_factory.mktemp("a")
     made: list[Agent] = []
 
-    def make(name: str = "i1", *, tcp: bool = False, **variables: str) -> Agent:
-        made.append(Agent(directory, model, name, tcp=tcp, **variables))
+    def make(name: str = "i1", **variables: str) -> Agent:
+        made.append(Agent(directory, model, name, **variables))
         return made[-1]
 
     yield make

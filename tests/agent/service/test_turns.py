@@ -1,5 +1,6 @@
 """Turns and their event streams, with the scripted model."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -118,6 +119,37 @@ def test_a_turn_is_stopped(shared: Any) -> None:
     shared.until(lambda: shared.report()["running_turns"] == 0)
 
 
+def test_a_turn_is_paused_and_goes_on(shared: Any) -> None:
+    session = shared.session()
+    shared.turn(session, "run: sleep 0.5; echo over")
+    events: list[Any] = []
+    for _, event in shared.stream(session):
+        events.append(event)
+        if event.get("name") == "tool.started":
+            shared.http.post(f"/v1/sessions/{session}/pause").raise_for_status()
+        if event.get("name") == "paused" and event["value"]["paused"]:
+            shared.until(lambda: shared.report()["running_turns"] == 1)
+            shared.http.post(f"/v1/sessions/{session}/resume").raise_for_status()
+        if event["type"] == "RUN_FINISHED":
+            break
+    assert [e["value"]["paused"] for e in events if e.get("name") == "paused"] == [True, False]
+
+
+def test_a_turn_is_steered(shared: Any) -> None:
+    session = shared.session()
+    shared.turn(session, "run: sleep 0.5; echo over")
+    runs = 0
+    for _, event in shared.stream(session):
+        if event.get("name") == "tool.started":
+            runs += 1
+        if event.get("name") == "tool.started" and runs == 1:
+            steer = {"input": "run: echo steered"}
+            shared.http.post(f"/v1/sessions/{session}/steer", json=steer).raise_for_status()
+        if event["type"] == "RUN_FINISHED":
+            break
+    assert runs == 2
+
+
 def test_a_turn_keeps_the_toggles_it_started_with(agent: Any) -> None:
     agent.model.script(agent.key, held("a"))
     session = agent.session()
@@ -181,6 +213,26 @@ def test_another_instance_serves_the_stream_and_the_stop(make_agent: Callable[..
             break
     assert frames == owner.until_end(session)
     assert other.report()["running_turns"] == 0
+
+
+def test_a_turn_on_a_draining_instance_is_stopped_through_another(make_agent: Callable[..., Any]) -> None:
+    owner = make_agent("i1").start().ready()
+    other = make_agent("i2").start().ready()
+    session = owner.session()
+    owner.turn(session, "run: echo started; sleep 60")
+    begun = ended = 0.0
+    for _, event in other.stream(session):
+        if event.get("name") == "tool.output":
+            owner.set_role("draining", 3600)
+            owner.acknowledged("draining")
+            begun = time.monotonic()
+            assert other.http.post(f"/v1/sessions/{session}/stop").status_code == 202
+        if event["type"] == "RUN_FINISHED":
+            ended = time.monotonic()
+            break
+    assert ended - begun < 2  # 0.1 s where the machine is not busy
+    assert owner.exit_code() == 0
+    assert other.run(session, "hello")[-1][1]["type"] == "RUN_FINISHED"
 
 
 def test_ag_ui_runs_a_turn_in_one_request(shared: Any) -> None:
