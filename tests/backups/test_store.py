@@ -219,6 +219,29 @@ def test_a_newer_repository_is_refused(repository: BackupRepository, content: Ba
         assert caught.value.code == "DC-STATE-NEWER"
 
 
+def test_a_newer_backup_is_listed_as_such_and_refused(
+    repository: BackupRepository, content: BackupContent, tmp_path: Path
+) -> None:
+    backup = repository.create(content)
+    file = repository.path / backup.id / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
+    assert "newer version" in repository.list()[0].damaged
+    with pytest.raises(PreconditionMissing) as caught:
+        repository.extract(backup.id, tmp_path / "target")
+    assert caught.value.code == "DC-STATE-NEWER"
+
+
+def test_a_repository_that_cannot_be_read_says_what_to_do(repository: BackupRepository) -> None:
+    repository.path.mkdir()
+    (repository.path / "repository.json").write_text("{")
+    (repository.path / "backup_99999999_999999").mkdir()
+    with pytest.raises(PreconditionMissing) as caught:
+        repository.list()
+    assert caught.value.code == "DC-STATE-DAMAGED"
+    (repository.path / "repository.json").unlink()
+    assert [(each.created, bool(each.damaged)) for each in repository.list()] == [(0.0, True)]
+
+
 def test_a_failed_backup_leaves_nothing(repository: BackupRepository, content: BackupContent) -> None:
     os.mkfifo(content.implementation / "pipe")
     with pytest.raises(PreconditionMissing) as caught:

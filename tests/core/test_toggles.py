@@ -110,6 +110,8 @@ def test_command_line_values_are_read_by_their_type(name: str, text: str, value:
         ("budget", "", "DC-TOGGLE-TYPE", "a whole number"),
         ("budget", "٣", "DC-TOGGLE-TYPE", "a whole number"),
         ("use_bash", "1", "DC-TOGGLE-TYPE", "true or false"),
+        ("share", "half", "DC-TOGGLE-TYPE", "a number"),
+        ("share", "2", "DC-TOGGLE-RANGE", "a number from 0 to 1"),
         ("share", "NaN", "DC-TOGGLE-TYPE", "a number"),
         ("share", "true", "DC-TOGGLE-TYPE", "a number"),
         ("level", "medium", "DC-TOGGLE-RANGE", "one of low, high"),
