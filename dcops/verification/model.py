@@ -16,9 +16,11 @@ class Model:
 
     def __init__(self, twin: TwinControl) -> None:
         self._twin = twin
+        self._scripted = False
 
     def replies(self, *replies: Reply) -> None:
         """Answer the next requests with these replies, one each; a further request is an error."""
+        self._scripted = True
         self._twin.script({"replies": list(replies), "after": "error"})
 
     def requests(self) -> list[dict[str, Any]]:
@@ -35,7 +37,9 @@ class Model:
 
     def reset(self) -> None:
         """Go back to the offline assistant."""
-        self._twin.script(None)
+        if self._scripted:
+            self._twin.script(None)
+            self._scripted = False
 
 
 def reply(*blocks: Block, **timing: Any) -> Reply:

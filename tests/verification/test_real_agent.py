@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dcops.core.verification import SUITES
 from dcops.verification.probe import probe
+from dcops.verification.reach import client_of
 from dcops.verification.runner import run_suites
 
 
@@ -23,3 +25,40 @@ def test_probe_passes_on_the_real_agent(real_agent: Any, ready: Any) -> None:
     ready(real_agent)
     report = probe(real_agent.target)
     assert report.verdict == "pass", [check.message for check in report.checks]
+
+
+def test_live_is_one_small_turn_that_leaves_nothing_behind(real_agent: Any) -> None:
+    target = replace(real_agent.target, live=True)
+    report = run_suites(target, ["live"], handlers=real_agent)
+    assert [(check.id, check.outcome) for check in report.checks] == [("live.turn", "passed")]
+    assert client_of(target).sessions() == []
+
+
+def test_live_is_skipped_unless_asked_for(real_agent: Any) -> None:
+    report = run_suites(real_agent.target, ["live"], handlers=real_agent)
+    assert [check.outcome for check in report.checks] == ["skipped"]
+
+
+def test_probe_of_nothing_says_that_nothing_answers(real_agent: Any) -> None:
+    report = probe(replace(real_agent.target, url="unix:/no/such/socket"))
+    assert report.counts["failed"] == len(report.checks) > 0
+    assert report.verdict == "fail"
+    assert "does not answer" in report.checks[0].message
+
+
+@pytest.mark.slow
+def test_a_quick_run_restarts_nothing(real_agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> float:
+        raise AssertionError("restarted")
+
+    monkeypatch.setattr(real_agent, "restart", refuse)
+    monkeypatch.setattr(real_agent, "kill", refuse)
+    target = replace(real_agent.target, restarts=False)
+    report = run_suites(target, ["contract", "streaming"], handlers=real_agent)
+    skipped = {check.id for check in report.checks if check.outcome == "skipped"}
+    assert skipped == {
+        "contract.drains_on_sigterm",
+        "contract.comes_back_from_a_crash",
+        "streaming.crash_closes_the_turn",
+    }
+    assert report.verdict == "pass"

@@ -31,7 +31,7 @@ Numbered = tuple[int | None, "Event"]
 
 
 def test_text_as_scripted(model: Model, conversation: Conversation) -> None:
-    model.replies(reply(text(WORDS), chunk=7, delay=0.02))
+    model.replies(reply(text(WORDS), chunk=7, delay=0.01))
     events = conversation.ask("Tell me about the fox.")
     expect("text of the answer", expected=WORDS, got=joined(events, TEXT))
     expect("end of the turn", expected="RUN_FINISHED", got=kind_of(events[-1]))
@@ -76,13 +76,13 @@ def test_output_while_the_tool_runs(
 ) -> None:
     if toggles.get("use_streaming_bash") is False:
         pytest.skip("use_streaming_bash is off in this environment")
-    command = "echo early; sleep 0.6; echo late"
+    command = "echo early; sleep 0.4; echo late"
     model.replies(reply(call("call_1", bash, command=command)), reply(text("Done.")))
     conversation.say("Take your time.")
     early = conversation.wait_for("output of the command", lambda event: kind_of(event) == "tool.output")
     late = conversation.wait_for("the result of the command", lambda event: kind_of(event) == RESULT)
-    assert late.at - early.at > 0.3, (
-        "output of a command that waits 0.6 s: expected its first line well before its result, "
+    assert late.at - early.at > 0.2, (
+        "output of a command that waits 0.4 s: expected its first line well before its result, "
         f"got both within {late.at - early.at:.3f} s"
     )
     output = joined(conversation.finish(), "tool.output")
