@@ -4,8 +4,8 @@ It never changes for a deployment: what does change (pointer, operators' secrets
 that it reads at each request. Caddy evaluates the matchers of one set in no certain order, so whatever uses
 what a regular expression captured stands in a route inside the one that matched it.
 
-`flush_interval` is left alone on purpose: replies without a length are flushed at once anyway, and -1 would
-keep a request to the model running after its client has gone.
+`flush_interval` is left alone on purpose: replies without a length are flushed at once anyway, and of -1
+Caddy says that it lets a request to the model go on after its client has gone.
 """
 
 from __future__ import annotations

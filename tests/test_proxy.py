@@ -371,7 +371,7 @@ def open_stream(proxy: Proxy) -> http.client.HTTPResponse:
 
 
 def test_a_stream_arrives_event_by_event_and_ends_with_its_client(proxy: Proxy) -> None:
-    before = proxy.send("GET", "/v1/instance")[1]["streams_gone"]
+    before = proxy.send("GET", "/v1/instance")[1]["gone"]
     stream = open_stream(proxy)
     for number in range(3):
         assert [stream.readline(), stream.readline(), stream.readline()] == [
@@ -380,7 +380,16 @@ def test_a_stream_arrives_event_by_event_and_ends_with_its_client(proxy: Proxy) 
             b"\n",
         ]
     stream.close()
-    until(lambda: proxy.send("GET", "/v1/instance")[1]["streams_gone"] == before + 1)
+    until(lambda: proxy.send("GET", "/v1/instance")[1]["gone"] == before + 1)
+
+
+def test_a_request_that_was_not_answered_yet_ends_with_its_client(proxy: Proxy) -> None:
+    before = proxy.send("GET", "/v1/instance")[1]
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+    connection.request("GET", "/silent")
+    until(lambda: proxy.send("GET", "/v1/instance")[1]["waiting"] == before["waiting"] + 1)
+    connection.close()
+    until(lambda: proxy.send("GET", "/v1/instance")[1]["gone"] == before["gone"] + 1)
 
 
 class Load:

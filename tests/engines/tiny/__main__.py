@@ -2,7 +2,7 @@
 
 Besides the contract it does what tests ask for: ``POST /exit/<code>``, ``POST /echo``, ``GET /stream``
 (server-sent ticks), ``GET /environ``, ``POST /model`` (passes a request on to the gateway), ``POST /say``
-(prints a line), ``POST /keep`` and ``GET /kept`` (a file of its state).
+(prints a line), ``POST /keep`` and ``GET /kept`` (a file of its state), ``GET /silent`` (never answers).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 STARTED = time.time()
-GONE = [0]
+COUNTS = {"waiting": 0, "gone": 0}
 
 
 def control(name: str) -> Any:
@@ -41,7 +41,7 @@ def instance() -> dict[str, Any]:
         "pid": os.getpid(),
         "ppid": os.getppid(),
         "started": STARTED,
-        "streams_gone": GONE[0],
+        **COUNTS,
     }
 
 
@@ -77,6 +77,11 @@ class Handler(BaseHTTPRequestHandler):
             case "/kept":
                 kept = Path(os.environ["DCOPS_STATE_DIR"], "kept")
                 self.reply({"kept": kept.read_text() if kept.exists() else None})
+            case "/silent":
+                COUNTS["waiting"] += 1
+                self.connection.recv(1)
+                COUNTS["gone"] += 1
+                self.close_connection = True
             case "/stream":
                 self.stream()
             case _:
@@ -122,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(f"id: {number}\ndata: {os.environ['DCOPS_INSTANCE']}\n\n".encode())
                 time.sleep(0.02)
         except OSError:
-            GONE[0] += 1
+            COUNTS["gone"] += 1
         self.close_connection = True
 
     def reply(self, document: Any) -> None:
