@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dcops.agent.events import Fault
+from dcops.agent.events import Fault, coalesce
 from dcops.agent.tools.bash import Bash
 from dcops.agent.tools.files import Files
 from dcops.agent.tools.registry import Registry
@@ -55,7 +55,7 @@ class Probe:
 
 
 def _names(house: Any) -> list[str]:
-    return [event.data["name"] if event.type == "CUSTOM" else event.type for event in house.events]
+    return [e.data["name"] if e.type == "CUSTOM" else e.type for e in coalesce(house.events)]
 
 
 def test_an_answer_is_told_and_kept(house: Any, say: Any) -> None:
