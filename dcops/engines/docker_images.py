@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 _START_PROXY = Path(__file__).with_name("docker_start_proxy.py")
 
+# Packages may carry files that are no Python of this version: a failure says nothing.
+_COMPILE_DEPENDENCIES = """\
+RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/dependencies >/dev/null 2>&1 || true
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -85,13 +90,13 @@ ENTRYPOINT ["python3", "-I", "/opt/dcops/start.py"]
 
 
 def dependencies_recipe(base: str, base_id: str, context: BuildContext, labels: Mapping[str, str]) -> Recipe:
-    """The layer that releases with the same lock file share."""
+    """The layer that releases with the same lock file share; compiled here unless the host has done it."""
+    compiled = any(context.dependencies.rglob("*.pyc"))
     dockerfile = f"""\
 FROM {base}
 LABEL {_labels({**labels, "dcops.base": base_id, "dcops.dependencies": context.dependencies_id})}
 COPY dependencies /opt/dependencies
-# Compiles what the host could not; packages may carry files that are no Python of this version.
-RUN python3 -m compileall -q -j 0 /opt/dependencies >/dev/null 2>&1 || true
+{"" if compiled else _COMPILE_DEPENDENCIES}\
 ENV PATH=/opt/dependencies/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \\
     PYTHONPATH=/opt/build:/opt/dependencies PYTHONNOUSERSITE=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER {INSTANCE_USER}:{INSTANCE_USER}
