@@ -6,6 +6,7 @@ import itertools
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from dcops.proxy import configuration
 if TYPE_CHECKING:
     from .conftest import Rig
 
-TOKEN = "b" * 64
+TOKEN, OPERATOR = "b" * 64, "c" * 64
 
 
 def quiet(_: str) -> None:
@@ -112,6 +113,21 @@ def test_an_instance_gets_what_the_contract_says_and_nothing_of_the_operator(
         assert environ[name]
     seen = site.get("/v1/instance")
     assert (seen["role"], seen["toggles"]) == ("serving", {"generation": 1})
+
+
+def test_instances_can_be_started_and_stopped_side_by_side(real: Rig) -> None:
+    engine = real.engine()
+    site = real.serve(engine, real.spec("serves"))
+    specs = [real.spec(f"side-{number}", "candidate") for number in range(3)]
+    engine.store().write({f"operator/{spec.id}/{OPERATOR}": b"" for spec in specs})
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(engine.start, specs))
+    for spec in specs:
+        site.wait_for(spec.id)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda spec: engine.stop(spec.id), specs))
+    assert [each.id for each in engine.instances()] == ["serves"]
+    assert site.answers("serves")
 
 
 def test_starting_what_runs_changes_nothing(real: Rig) -> None:
