@@ -147,13 +147,13 @@ class Server:
     async def _until_done(self, tasks: list[asyncio.Task[None]]) -> int:
         instance = self._instance
         while True:
+            if self._listener.is_lost() or not instance.journal.exists_on_disk():
+                log.critical("instance.files_lost", socket=self._listener.is_lost())
+                return EXIT_LOST
             if ended := [task for task in tasks if task.done()]:
                 ended[0].result()
                 log.error("instance.server_ended")
                 return EXIT_ENDED
-            if self._listener.is_lost() or not instance.journal.exists_on_disk():
-                log.critical("instance.files_lost", socket=self._listener.is_lost())
-                return EXIT_LOST
             if instance.roles.finished(instance.turns.running):
                 return EXIT_DONE
             if instance.roles.must_close_turns:

@@ -117,8 +117,11 @@ class Turns:
     async def recover(self) -> None:
         """Close turns whose instance died, again and again until cancelled."""
         while True:
-            for turn in await self._runner.recover():
-                log.info("turn.recovered", session=turn.session, turn=turn.id)
+            try:
+                for turn in await self._runner.recover():
+                    log.info("turn.recovered", session=turn.session, turn=turn.id)
+            except Exception:  # a full disk or a lock held too long: the next round may succeed
+                log.exception("turns.not_recovered")
             await asyncio.sleep(RECOVER_SECONDS)
 
     async def end_session(self, session: str) -> None:
