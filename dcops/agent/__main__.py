@@ -40,9 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m agent",
         description="A streaming Claude agent. Under dcops it takes no options, only environment variables.",
     )
-    parser.add_argument(
-        "--toggles", type=Path, metavar="FILE", help="run alone, with these toggles"
-    )
+    parser.add_argument("--toggles", type=Path, metavar="FILE", help="run alone, with these toggles")
     parser.add_argument("--listen", default="tcp:127.0.0.1:8000", help="unix:/path or tcp:host:port")
     parser.add_argument("--state", type=Path, metavar="DIR", help="where conversations are kept")
     parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help="where tools work")
