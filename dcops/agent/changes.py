@@ -27,7 +27,8 @@ class Signal:
     async def wait(self, seconds: float | None = None) -> bool:
         """Whether something was committed since the last call; false when the time was up first."""
         try:
-            await asyncio.wait_for(self._rung.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
         except TimeoutError:
             return False
         self._rung.clear()

@@ -104,7 +104,9 @@ class Shell:
                     return
                 with suppress(TimeoutError):
                     # A background job may also hold the pipes open when the shell is gone: look now and then.
-                    await asyncio.wait_for(ready.wait(), 0.1)
+                    # Not by wait_for: in Python 3.11 it loses a cancellation that comes together with output.
+                    async with asyncio.timeout(0.1):
+                        await ready.wait()
                 ready.clear()
         finally:
             loop.remove_reader(self._output)
