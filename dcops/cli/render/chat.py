@@ -46,6 +46,7 @@ class TextView:
         self._tools: dict[str, str] = {}
         self._arguments: dict[str, str] = {}
         self._partial: dict[str, str] = {}
+        self._streamed: set[str] = set()  # calls whose output came while they ran
         self._thinking = False
 
     def show(self, _seq: int, event: Event) -> None:
@@ -65,6 +66,8 @@ class TextView:
         elif kind == "TOOL_CALL_ARGS":
             call = event["toolCallId"]
             self._arguments[call] = self._arguments.get(call, "") + event["delta"]
+        elif kind == "TOOL_CALL_RESULT" and event["toolCallId"] not in self._streamed:
+            self._result(event["toolCallId"], event["content"])
         elif kind == "CUSTOM":
             self._custom(event["name"], event.get("value") or {})
 
@@ -79,6 +82,7 @@ class TextView:
         if name == "tool.started":
             self._do(f"{self._tools.get(call, 'tool')} started  {self._brief(call)}")
         elif name == "tool.output":
+            self._streamed.add(call)
             self._output(call, str(value.get("text", "")))
         elif name == "tool.finished":
             self._finish_output(call)
@@ -97,6 +101,11 @@ class TextView:
         for line in lines:
             self._new_line()
             self._write(f"{line}\n")
+
+    def _result(self, call: str, text: str) -> None:
+        """The whole output of a tool that showed none while it ran."""
+        self._output(call, text)
+        self._finish_output(call)
 
     def _finish_output(self, call: str) -> None:
         if rest := self._partial.pop(call, ""):
