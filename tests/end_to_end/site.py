@@ -1,0 +1,216 @@
+"""A throw-away project, driven as its user would drive it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from dcops.cli.wiring import make_world
+from dcops.operations.current import observe
+from dcops.operations.deploy import DeployReport, DeployRequest, deploy
+from dcops.operations.rollback import RollbackRequest, rollback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dcops.client import Client, Event
+    from dcops.operations.current import Current
+    from dcops.operations.world import Place, World
+
+T = TypeVar("T")
+
+REPOSITORY = Path(__file__).parents[2]
+DCOPS = Path(sys.executable).with_name("dcops")
+OWN_VARIABLES = ("DCOPS_", "ANTHROPIC_", "XDG_RUNTIME_DIR")
+
+
+def accept(_plan: object) -> None:
+    """Nobody is asked."""
+
+
+def until(condition: Callable[[], T], seconds: float = 30.0, what: str = "") -> T:
+    """Wait until something holds, and return what was found."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what or condition}"
+        time.sleep(0.02)
+    return found
+
+
+@dataclass
+class Site:
+    """One project with a `dev` environment of its own copy of the agent.
+
+    Args:
+        root: The project's directory.
+        engine: What `dev` is deployed to.
+        settings: For `environment.yaml`, over the defaults of these tests.
+        dcops: The command line tool.
+    """
+
+    root: Path
+    engine: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    dcops_path: Path = DCOPS
+
+    def write(self) -> None:
+        """Write the project's files."""
+        environment = self.root / "environments" / "dev"
+        environment.mkdir(parents=True)
+        shutil.copytree(
+            REPOSITORY / "dcops" / "agent", self.agent, ignore=shutil.ignore_patterns("__pycache__")
+        )
+        settings = {"engine": self.engine, "implementation": "agent", "model": "scripted", **self.settings}
+        (environment / "environment.yaml").write_text(yaml.safe_dump(settings))
+        (environment / "toggles.yaml").write_text("# Of a test.\nuse_streaming_bash: true\n")
+
+    @property
+    def agent(self) -> Path:
+        return self.root / "agent"
+
+    def change(self, text: str) -> None:
+        """Make another release of the implementation; the same text makes the same release again."""
+        source = (REPOSITORY / "dcops" / "agent" / "__init__.py").read_text()
+        (self.agent / "__init__.py").write_text(f"{source}\n# {text}\n" if text else source)
+
+    # By the command line
+
+    @property
+    def environ(self) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}
+        return {**own, "NO_COLOR": "1"}
+
+    def command(self, *words: str) -> list[str]:
+        return [str(self.dcops_path), *words]
+
+    def dcops(self, *words: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project's directory and hold its exit code."""
+        done = subprocess.run(
+            self.command(*words),
+            cwd=self.root,
+            env=self.environ | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        return done
+
+    def json(self, *words: str, code: int = 0, **variables: str) -> dict[str, Any]:
+        """The one JSON document, or the last line of a command that streams."""
+        lines = self.dcops(*words, "--json", code=code, **variables).stdout.splitlines()
+        document: dict[str, Any] = json.loads(lines[-1])
+        return document
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.json("status", "dev")["environments"][0]
+        return found
+
+    # In this process, where timing matters
+
+    @property
+    def world(self) -> World:
+        return make_world(self.root, None)
+
+    @property
+    def place(self) -> Place:
+        return self.world.open("dev")
+
+    @property
+    def client(self) -> Client:
+        return self.place.client()
+
+    def current(self) -> Current:
+        return observe(self.place)
+
+    def deploy(self, text: str | None = None) -> DeployReport:
+        """Deploy, the release of this text when there is one."""
+        if text is not None:
+            self.change(text)
+        return deploy(self.world, DeployRequest("dev", engine=self.engine), accept)
+
+    def rollback(self) -> DeployReport:
+        return rollback(self.world, RollbackRequest("dev"), accept)
+
+    def script(self, instance: str, document: dict[str, Any]) -> None:
+        """Tell the scripted model what to say to one instance."""
+        import hashlib
+
+        current, place = self.current(), self.place
+        caller = hashlib.sha256(current.records[instance].gateway_token.encode()).hexdigest()
+        place.client(current.records[current.model]).call("PUT", f"/scripts/{caller}", document)
+
+    def model_requests(self, instance: str) -> list[dict[str, Any]]:
+        """What an instance that has a script has asked the scripted model."""
+        import hashlib
+
+        current, place = self.current(), self.place
+        caller = hashlib.sha256(current.records[instance].gateway_token.encode()).hexdigest()
+        answer = place.client(current.records[current.model]).call("GET", f"/scripts/{caller}/requests")
+        return list(answer["requests"] if isinstance(answer, dict) else answer)
+
+    # The end
+
+    def down(self) -> None:
+        """Take everything down, images too."""
+        choice = self.world.local("dev").choice()
+        if choice is None:
+            return
+        engine = self.place.engine
+        try:
+            self.dcops("down", "dev", "--with-data", "--yes")
+        finally:
+            engine.remove(with_data=True)
+            if self.engine == "docker":
+                for build in engine.builds():
+                    engine.remove_build(build)
+
+    def remains(self) -> list[str]:
+        """What is left of this project on the machine, besides its own directory."""
+        return [*self._processes(), *self._sockets(), *self._docker_objects()]
+
+    def _processes(self) -> Iterator[str]:
+        mark = str(self.root).encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (process / "cmdline").read_bytes()
+                found = mark in command or mark in (process / "environ").read_bytes()
+            except OSError:
+                continue
+            if found and int(process.name) != os.getpid():
+                yield f"process {process.name}: {command.replace(bytes(1), b' ').decode(errors='replace')}"
+
+    def _sockets(self) -> Iterator[str]:
+        directory = Path(f"/tmp/dcops-{os.getuid()}-{self.world.project.id}")
+        if directory.exists():
+            yield from map(str, [directory, *directory.rglob("*")])
+
+    def _docker_objects(self) -> Iterator[str]:
+        if self.engine != "docker":
+            return
+        label = f"label=dcops.project={self.world.project.slug}"
+        for kind, words in {
+            "container": ["ps", "--all", "--format", "{{.Names}}"],
+            "volume": ["volume", "ls", "--format", "{{.Name}}"],
+            "network": ["network", "ls", "--format", "{{.Name}}"],
+        }.items():
+            listed = subprocess.run(
+                ["docker", *words, "--filter", label], check=True, capture_output=True, text=True
+            )
+            yield from (f"{kind} {name}" for name in listed.stdout.split())
+
+
+def texts(events: list[Event]) -> str:
+    """What the agent said in these events."""
+    return "".join(event["delta"] for event in events if event["type"] == "TEXT_MESSAGE_CONTENT")
