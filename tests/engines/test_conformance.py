@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -323,7 +324,7 @@ def test_a_port_that_is_taken_is_refused_with_its_owner(real: Rig) -> None:
         with pytest.raises(PreconditionMissing) as caught:
             engine.start_proxy(content, bind="127.0.0.1", port=port)
     assert caught.value.code == "DC-PORT-TAKEN"
-    assert "pytest" in caught.value.why
+    assert f"pid {os.getpid()}" in caught.value.why
     assert not engine.proxy().running
 
 
