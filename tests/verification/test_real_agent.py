@@ -18,7 +18,7 @@ def test_the_real_agent_passes(real_agent: Any, suite: Any) -> None:
     wrong = {check.id: check.message for check in report.checks if check.outcome != "passed"}
     assert wrong == {}
     assert report.incomplete == ""
-    assert report.verdict == "pass"
+    assert report.verdict == "pass", [check for check in report.checks if check.outcome == "failed"]
 
 
 def test_probe_passes_on_the_real_agent(real_agent: Any, ready: Any) -> None:
@@ -61,4 +61,4 @@ def test_a_quick_run_restarts_nothing(real_agent: Any, monkeypatch: pytest.Monke
         "contract.comes_back_from_a_crash",
         "streaming.crash_closes_the_turn",
     }
-    assert report.verdict == "pass"
+    assert report.verdict == "pass", [check for check in report.checks if check.outcome == "failed"]

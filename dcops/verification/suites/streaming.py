@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,8 +178,12 @@ def test_stop_while_the_model_writes(agent: Client, model: Model, conversation: 
 
 
 def test_stop_while_a_tool_runs(agent: Client, model: Model, conversation: Conversation, bash: str) -> None:
+    numbers = count(1)
+
     def begin() -> None:
-        model.replies(reply(call("call_1", bash, command="echo begun; sleep 60")), reply(text("Done.")))
+        # Each attempt calls by another id: the API refuses a history with two calls of one id.
+        waiting = call(f"call_{next(numbers)}", bash, command="echo begun; sleep 60")
+        model.replies(reply(waiting), reply(text("Done.")))
         conversation.say("Wait a minute.")
         conversation.wait_for("the start of the command", lambda event: kind_of(event) == "tool.started")
 
