@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcops.cli.app import App
@@ -12,17 +11,16 @@ from dcops.cli.app import App
 if TYPE_CHECKING:
     import click
 
-    from dcops.core.environment import Project
+    from dcops.operations.world import World
 
 Completer = Callable[["click.Context", "click.Parameter", str], list[str]]
-SUITES = ("smoke", "toggles", "streaming", "contract", "checks")
 
 
-def _completes(words: Callable[[Project], Iterable[str]]) -> Completer:
+def _completes(words: Callable[[World], Iterable[str]]) -> Completer:
     @functools.wraps(words)
     def complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
         try:
-            found = sorted(words(_project(ctx)))
+            found = sorted(words(_world(ctx)))
         except Exception:
             # Broken files are the command's business to report, not the completion's.
             return []
@@ -31,36 +29,34 @@ def _completes(words: Callable[[Project], Iterable[str]]) -> Completer:
     return complete
 
 
-def _project(ctx: click.Context) -> Project:
-    from dcops.projects import find_project
+def _world(ctx: click.Context) -> World:
+    from dcops.cli.wiring import make_world
 
     app = ctx.find_object(App)
-    return find_project(Path.cwd(), app.project if app else None)
+    return make_world(app.project if app else None, None)
 
 
-def _environment_names(project: Project) -> list[str]:
-    return [file.parent.name for file in (project.root / "environments").glob("*/environment.yaml")]
+def _environment_names(world: World) -> list[str]:
+    return world.environments.names()
 
 
-def _backup_ids(project: Project) -> list[str]:
-    from dcops.cli.wiring import make_world
+def _backup_ids(world: World) -> list[str]:
     from dcops.operations.backup import list_backups
 
-    return [backup.id for backup in list_backups(make_world(project.root, None), None)]
+    return [backup.id for backup in list_backups(world)]
 
 
-def _toggle_names(project: Project) -> set[str]:
-    import json
+def _toggle_names(world: World) -> set[str]:
+    # Of every implementation, as the environment may not be typed yet.
+    from dcops.operations.declared import declared_toggles
 
-    names: set[str] = set()
-    for directory in {project.root, *(project.root / "environments").parent.glob("*/")}:
-        for file in directory.glob("**/toggles.schema.json") if directory.name == "agent" else ():
-            names |= set(json.loads(file.read_bytes()).get("properties", {}))
-    return names
+    return declared_toggles(world)
 
 
 def suites(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    return [suite for suite in SUITES if suite.startswith(incomplete)]
+    from dcops.core.verification import CHECKS, SUITES
+
+    return [suite for suite in (*SUITES, CHECKS) if suite.startswith(incomplete)]
 
 
 environments = _completes(_environment_names)

@@ -65,6 +65,10 @@ cli = LazyGroup(
 click.version_option(__version__, prog_name="dcops", message="%(prog)s %(version)s")(cli)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM; like Ctrl-C it passes by whatever catches errors on its way."""
+
+
 def main() -> NoReturn:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _terminated)
@@ -92,6 +96,8 @@ def run(words: Sequence[str]) -> int:
         return 0
     except click.ClickException as error:
         return _fail(app, _usage(error), error)
+    except Terminated as error:
+        return _fail(app, Interrupted("terminated", signal_number=signal.SIGTERM), error)
     except (KeyboardInterrupt, click.Abort) as error:
         return _fail(app, Interrupted("interrupted", signal_number=signal.SIGINT), error)
     except BrokenPipeError:
@@ -127,8 +133,8 @@ def _usage(error: click.ClickException) -> DcopsError:
     return UsageError("DC-USAGE", error.format_message(), why=usage, do=f"{command} --help")
 
 
-def _terminated(number: int, _frame: FrameType | None) -> None:
-    raise Interrupted("terminated", signal_number=number)
+def _terminated(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _complete() -> None:

@@ -26,7 +26,10 @@ LOOKS = {"ok": "good", "failed": "bad", "aborted": "warn", "interrupted": "warn"
 @environment_argument
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
 def history_command(app: App, environment: str, limit: int) -> None:
-    """Show what was done, by whom, why, with what result; the newest first."""
+    """Show what was done, by whom, why, with what result.
+
+    The newest comes first.
+    """
     from dcops.operations.history import read_history
 
     entries = read_history(app.world(), environment, limit=limit)

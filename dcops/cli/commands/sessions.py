@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @command("sessions", examples=("dcops sessions dev",), exits=(6, 7))
 @environment_argument
 def sessions_command(app: App, environment: str) -> None:
-    """List the conversations of an environment, the newest first."""
+    """List the conversations of an environment.
+
+    The newest comes first; those that checks made are left out.
+    """
     from dcops.operations.sessions import list_sessions
 
     sessions = list_sessions(app.world(), environment)
