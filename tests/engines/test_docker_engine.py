@@ -287,6 +287,7 @@ def test_an_instance_finds_no_names_outside(world: World) -> None:
     assert said[0].count(".") == 3
     assert said[1] == "unknown"
     assert world.inspect("one")["HostConfig"]["Dns"] == ["127.0.0.1"]
+    assert world.inside("one", "cat", "/proc/sys/net/ipv6/conf/eth0/disable_ipv6").strip() == "1"
 
 
 def test_removing_all_that_a_tool_can_write_hurts_nobody_else(world: World) -> None:
@@ -342,6 +343,29 @@ def test_an_own_dockerfile_needs_buildkit(
     with pytest.raises(PreconditionMissing) as caught:
         world.engine.build(own, lambda _: None)
     assert caught.value.code == "DC-BUILDKIT-MISSING"
+
+
+def test_an_own_dockerfile_is_built_and_runs_with_the_same_rights(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    text = "FROM dcops-base:bookworm\nRUN --mount=type=tmpfs,target=/x true\n"
+    own = replace(context(tmp_path, "z = 1\n"), dockerfile=tmp_path / "tree" / "Dockerfile")
+    assert own.dockerfile is not None
+    own.dockerfile.write_text(f'{text}COPY . /srv/tiny\nENV PYTHONPATH=/srv\nENTRYPOINT ["false"]\n')
+    try:
+        world.engine.build(own, lambda _: None)
+    except PreconditionMissing as error:
+        pytest.skip(error.why)
+    world.engine.start(spec("own", own.build, role="twin", shared_state=False))
+    until(lambda: list(world.engine.logs("own", lines=1)) == ["own listens"])
+    assert world.inside("own", "id", "-u").strip() == str(INSTANCE_USER)
+    world.engine.stop("own")
+    own.dockerfile.write_text(f"{text}RUN echo flour is missing; exit 3\n")
+    with pytest.raises(OperationFailed) as caught:
+        world.engine.build(replace(own, build="c" * 64), lambda _: None)
+    assert caught.value.cause == "build"
+    assert "flour is missing" in caught.value.why
 
 
 def test_a_taken_port_names_its_owner_and_the_proxy_stays(
