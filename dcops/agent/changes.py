@@ -67,11 +67,17 @@ class Changes:
                 signal.loop.call_soon_threadsafe(signal.ring)
 
     async def _poll(self) -> None:
-        while self._signals:
-            await asyncio.sleep(POLL)
-            version = self._version()
-            if version != self._seen:
-                self._seen = version
-                for signals in self._signals.values():
-                    for signal in signals:
-                        signal.ring()
+        try:
+            while self._signals:
+                await asyncio.sleep(POLL)
+                version = self._version()
+                if version != self._seen:
+                    self._seen = version
+                    self._ring()
+        finally:
+            self._ring()  # who waits without a limit must see for himself that nothing can be read any more
+
+    def _ring(self) -> None:
+        for signals in self._signals.values():
+            for signal in signals:
+                signal.ring()

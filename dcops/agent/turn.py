@@ -129,6 +129,8 @@ class TurnRun:
                 continue
             if cut and cut <= CUT_REPLIES:
                 continue
+            for control in journal.take_controls(self.turn):
+                self._control(control)  # what came in the last moment counts, too
             if not self._steers:
                 return str(reply.stop_reason)
             self._say({"role": "user", "content": self._steered()})
@@ -212,8 +214,12 @@ class TurnRun:
     # Control
 
     async def _obey(self) -> None:
-        async for control in self._parts.journal.watch_control(self.turn):
-            self._control(control)
+        try:
+            async for control in self._parts.journal.watch_control(self.turn):
+                self._control(control)
+        except Exception:  # a turn that nobody can stop must not go on
+            log.exception("turn.deaf", session=self.turn.session, turn=self.turn.id)
+            self.interrupt("its journal cannot be read")
 
     def _control(self, control: Control) -> None:
         match control.kind:

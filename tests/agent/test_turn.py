@@ -206,6 +206,25 @@ def test_a_call_that_the_stop_reason_does_not_confirm_is_not_run(house: Any, say
     assert house.problems() == []
 
 
+@pytest.mark.parametrize("effect", list(Effect))
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_call_cut_before_its_first_byte_is_not_a_call_without_arguments(
+    house: Any, say: Any, effect: Effect, closed: bool
+) -> None:
+    probe = Probe(effect=effect)
+    house.use(Registry([probe]))
+    cut = say.reply(say.raw("c", "probe", ""), stop="max_tokens")
+    cut = [event for event in cut if event["type"] != "content_block_delta"]
+    if not closed:
+        cut = [event for event in cut if event["type"] != "content_block_stop"]
+    asyncio.run(house.turn("go", cut, say.reply(say.text("done"))))
+    assert probe.ran == []
+    assert "Not executed" in house.results()["c"]["content"][0]["text"]
+    whole = say.reply(say.raw("c2", "probe", ""), stop="tool_use")
+    asyncio.run(house.turn("go", whole, say.reply(say.text("done"))))
+    assert probe.ran == [""]
+
+
 def test_max_tokens_keeps_what_ran_and_says_what_did_not(house: Any, say: Any) -> None:
     calls = [say.call("ran", "bash", command="echo 1"), say.call("cut", "bash", command="touch x")]
     cut = say.reply(say.thinking("hm"), *calls, stop="max_tokens")
@@ -555,3 +574,32 @@ def test_every_event_is_seen_at_once(house: Any, say: Any) -> None:
         "TEXT_MESSAGE_END",
         "CUSTOM",
     ]
+
+
+def test_what_cannot_be_written_is_not_run(house: Any, say: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: the call was not noted, so it must not take effect."""
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    turn = house.journal.start_turn(house.session, "go")
+    monkeypatch.setattr(house.journal, "put_message", full)
+
+    async def run() -> None:
+        house.model.replies = [say.reply(say.call("c", "bash", command="touch x"), stop="tool_use")]
+        await asyncio.wait_for(house.runner.start(turn, house.toggles), 10)
+
+    asyncio.run(run())
+    assert list(house.workspace.iterdir()) == []
+    assert house.runner.running == ()
+
+
+def test_what_cannot_be_obeyed_interrupts_the_turn(house: Any, wait_until: Any) -> None:
+    async def test() -> None:
+        turn, task = house.begin("go", [_forever])
+        await wait_until(lambda: house.model.requests)
+        house.journal.request_control(house.session, "steer", {"no": "input"})
+        await asyncio.wait_for(task, 10)
+        assert house.journal.turn(turn.id).state == "interrupted"
+
+    asyncio.run(test())
