@@ -47,6 +47,14 @@ _CONTROL = ["python3", "-I", "-S", "-c", Path(control.__file__).read_text()]
 _STORE_ROOTS = {"": "/control", control.INSTANCES: "/instances"}
 _SECRET_ROOTS = {"": "/secrets"}
 
+_STATUSES: dict[str, Any] = {
+    "created": "starting",
+    "restarting": "failed",
+    "exited": "exited",
+    "dead": "failed",
+    "removing": "exited",
+}
+
 
 class DockerEngine(DockerBuilds):
     """One environment on one Docker daemon.
@@ -95,17 +103,18 @@ class DockerEngine(DockerBuilds):
             with contextlib.suppress(Absent):
                 return _results(self._daemon.execute(self._names.proxy, _CONTROL, request))
         if self._daemon.volume(self._names.volume("control")) is None:
-            if all(each["op"] in ("read", "list") for each in operations):
-                return [None if each["op"] == "read" else [] for each in operations]
+            if all(each["op"] in ("read", "list", "remove") for each in operations):
+                return [[] if each["op"] == "list" else None for each in operations]
             self.prepare()
         image = self._proxy_image() if proxy is None else proxy["Image"]
         return _results(self._helper(image, _CONTROL, store_mounts(self._names), request))
 
     def write_secret(self, name: str, value: bytes | None) -> None:
         """Put a secret into the proxy's secret volume; it travels on a stdin only."""
+        if value is None and self._daemon.volume(self._names.volume("secrets")) is None:
+            return
         self.prepare()
-        store = Store(self._operate_secrets)
-        store.write({name: value})
+        Store(self._operate_secrets).write({name: value})
 
     def _operate_secrets(self, operations: Operations) -> list[Any]:
         mounts = volume_mounts(self._names, ["secrets"])
@@ -217,6 +226,8 @@ class DockerEngine(DockerBuilds):
         self._daemon.stop(container)
         if remove:
             self._daemon.remove(container)
+            # While the proxy is down its network does not list it, and would be missed when it starts.
+            self._daemon.disconnect(self._names.proxy, container)
             self._daemon.remove_network(container)
             self.store().write({f"instances/{instance}": None})
 
@@ -301,15 +312,6 @@ def _state(container: dict[str, Any]) -> InstanceState:
         restarts=container["RestartCount"],
         started=_seconds(state["StartedAt"]),
     )
-
-
-_STATUSES: dict[str, Any] = {
-    "created": "starting",
-    "restarting": "failed",
-    "exited": "exited",
-    "dead": "failed",
-    "removing": "exited",
-}
 
 
 def _seconds(moment: str) -> float:

@@ -203,14 +203,17 @@ class Daemon:
     def connect(self, container: str, network: str, alias: str) -> None:
         self._call("connect_container_to_network", container, network, aliases=[alias])
 
+    def disconnect(self, container: str, network: str) -> None:
+        with contextlib.suppress(Absent):
+            self._call("disconnect_container_from_network", container, network, force=True)
+
     def remove_network(self, name: str) -> None:
         """Disconnect all that is connected, then remove it."""
         found = self.network(name)
         if found is None:
             return
         for container in found.get("Containers") or {}:
-            with contextlib.suppress(Absent):
-                self._call("disconnect_container_from_network", container, name, force=True)
+            self.disconnect(container, name)
         with contextlib.suppress(Absent):
             self._call("remove_network", name)
 
@@ -268,7 +271,7 @@ def _translated() -> Iterator[None]:
     except errors.NotFound as error:
         raise Absent("DC-ENGINE-OBJECT-MISSING", _said(error)) from error
     except errors.APIError as error:
-        if "is not running" in _said(error):
+        if "is not running" in _said(error) or "is not connected" in _said(error):
             raise Absent("DC-ENGINE-OBJECT-MISSING", _said(error)) from error
         if error.status_code == HTTPStatus.CONFLICT:
             raise _conflict(_said(error)) from error

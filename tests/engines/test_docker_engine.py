@@ -411,6 +411,8 @@ def test_a_store_that_was_never_prepared_is_empty(
     engine = docker_engines("empty")
     assert engine.store().read("current") == {"current": None}
     assert engine.store().list("records") == {"records": []}
+    engine.stop("nobody")
+    engine.write_secret("api-key", None)
     assert engine.instances() == []
     assert not engine.proxy().running
     assert docker_daemon.volume(f"dcops-{engine.project.slug}-empty-control") is None
@@ -460,7 +462,9 @@ def test_halted_all_comes_back_where_it_was(world: World) -> None:
     world.engine.halt()
     assert {each.status for each in world.engine.instances()} == {"exited"}
     assert world.get("/healthz")[0] == 0
-    world.engine.revive(["one", "two"])
+    world.engine.stop("two")
+    world.engine.stop("two")
+    world.engine.revive(["one"])
     until(lambda: world.get("/v1/instance")[1] is not None)
     assert world.get("/v1/instance")[1]["instance"] == "one"
 
