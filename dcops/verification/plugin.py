@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dcops.core.verification import CHECKS, CheckResult, Outcome, Target
+from dcops.core.verification import CHECKS, SUITES, CheckResult, Outcome, Target
 from dcops.errors import DcopsError
 from dcops.verification.channel import VARIABLE, Channel
 from dcops.verification.twin import ControlError, Twin
@@ -41,6 +41,8 @@ class Link:
 def pytest_configure(config: pytest.Config) -> None:
     if VARIABLE not in os.environ:
         raise pytest.UsageError("these checks need a twin: start them with `dcops verify`")
+    for suite in (*SUITES, CHECKS):
+        config.addinivalue_line("markers", f"{suite}: the checks of this suite")
     descriptor = int(os.environ.pop(VARIABLE))
     os.set_inheritable(descriptor, False)
     link = Link(Channel(socket.socket(fileno=descriptor)))
