@@ -37,7 +37,9 @@ def project(tmp_path: Path) -> Path:
 
 def variables(project: Path, **more: str) -> dict[str, str]:
     """The environment of a dcops process: nothing of the tester's that could change what it says."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "COVERAGE_PROCESS_START") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "LANG", "COVERAGE_PROCESS_START") if name in os.environ
+    }
     state = {"HOME": str(project), "XDG_CACHE_HOME": str(project / "cache")}
     return kept | state | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"} | more
 
@@ -137,7 +139,12 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-FINISHED: dict[str, Any] = {"type": "RUN_FINISHED", "threadId": "s1", "runId": "t1", "outcome": {"type": "success"}}
+FINISHED: dict[str, Any] = {
+    "type": "RUN_FINISHED",
+    "threadId": "s1",
+    "runId": "t1",
+    "outcome": {"type": "success"},
+}
 
 
 def text(delta: str) -> dict[str, Any]:

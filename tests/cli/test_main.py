@@ -7,13 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pytest
 
 from dcops.cli.main import COMMANDS, MODULES, cli, run
 
-from .conftest import Dcops, command, variables
+from .conftest import Agent, Dcops, command, variables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def leaves(group: click.Group = cli, path: str = "") -> list[tuple[str, click.Command]]:
@@ -27,12 +31,9 @@ def leaves(group: click.Group = cli, path: str = "") -> list[tuple[str, click.Co
     return found
 
 
-LEAVES = leaves()
-
-
-@pytest.mark.parametrize(("name", "made"), LEAVES, ids=[name for name, _ in LEAVES])
+@pytest.mark.parametrize("name", [name for name, _command in leaves()])
 def test_every_command_has_help_with_an_example_exit_codes_and_json(
-    name: str, made: click.Command, capsys: pytest.CaptureFixture[str]
+    name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([*name.split(), "--help"]) == 0
     text = capsys.readouterr().out
@@ -67,7 +68,7 @@ def test_the_frame_imports_nothing_heavy(words: list[str]) -> None:
     assert done.stderr.splitlines()[-1] == "[]"
 
 
-def test_no_command_imports_anthropic_or_docker(dcops: Dcops, project: Path) -> None:
+def test_no_command_imports_anthropic_or_docker(project: Path) -> None:
     code = (
         "import sys; from dcops.cli.main import run; run(sys.argv[1:]);"
         "print([name for name in ('anthropic', 'docker') if name in sys.modules], file=sys.stderr)"
@@ -162,12 +163,12 @@ def test_a_bug_is_exit_1_with_a_report_without_secrets(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_have_their_exit_codes(project: Path, agent: object, number: int, code: int) -> None:
+def test_signals_have_their_exit_codes(project: Path, agent: Agent, number: int, code: int) -> None:
     words = command("chat", "dev", "wait")
     with subprocess.Popen(
         words, cwd=project, env=variables(project), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        _until(lambda: any("/events" in each for each in agent.asked))  # type: ignore[attr-defined]
+        _until(lambda: any("/events" in each for each in agent.asked))
         process.send_signal(number)
         assert process.wait(10) == code
 
@@ -219,15 +220,13 @@ def test_completion_answers_from_the_project(dcops: Dcops) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts_are_of_their_shell(
-    shell: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_completion_scripts_are_of_their_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["completion", shell]) == 0
     assert f"_DCOPS_COMPLETE={shell}_complete" in capsys.readouterr().out
 
 
-def _until(holds: object, seconds: float = 10.0) -> None:
+def _until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
+    while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from dcops.errors import NotFound
+from dcops.operations import status as module
+from dcops.operations.status import status
+
+if TYPE_CHECKING:
+    from dcops.core.plan import Plan
+
+    from .conftest import Site
+
+
+def test_what_was_never_deployed_is_a_row_that_says_what_to_do(site: Site) -> None:
+    (row,) = status(site.world)
+    assert (row.name, row.state, row.instances) == ("dev", "not deployed", ())
+    assert row.problems[0].do == "dcops deploy dev"
+
+
+def test_a_broken_environment_is_a_row_and_hides_no_other(site: Site) -> None:
+    other = site.root / "environments" / "broken"
+    other.mkdir()
+    (other / "environment.yaml").write_text("engine: [\n")
+    (other / "toggles.yaml").write_text("")
+    rows = {row.name: row for row in status(site.world)}
+    assert rows["dev"].state == "not deployed"
+    assert rows["broken"].state == "invalid"
+    assert rows["broken"].problems[0].code == "DC-ENVIRONMENT-INVALID"
+
+
+def test_an_unknown_name_is_not_found(site: Site) -> None:
+    with pytest.raises(NotFound, match="staging"):
+        status(site.world, "staging")
+
+
+@pytest.mark.slow
+def test_what_runs_and_what_has_drifted(site: Site) -> None:
+    report = site.deploy()
+    began = time.monotonic()
+    (row,) = status(site.world, "dev")
+    assert time.monotonic() - began < 2
+    assert report.deployment is not None
+    assert (row.state, row.engine, row.problems, row.drift) == ("running", "process", (), ())
+    assert row.release == site.serves() == report.deployment.revision.release
+    assert row.url == report.url
+    assert [(each.id, each.role, each.turns) for each in row.instances if each.role == "serving"] == [
+        (report.deployment.instance, "serving", 0)
+    ]
+    assert row.toggles.acknowledged >= row.toggles.generation
+    assert row.to_json()["instances"][0].keys() >= {"id", "role", "release", "started"}
+
+    site.toggles("polite: false\n")
+    site.setting("drain: 2s", "drain: 3s")
+    site.edit("# another release")
+    (row,) = status(site.world)
+    assert [(each.kind, each.name, each.file) for each in row.drift][:2] == [
+        ("toggle", "polite", False),
+        ("setting", "drain_timeout", 3.0),
+    ]
+    assert row.drift[-1].kind == "release"
+    assert row.state == "running"
+
+
+@pytest.mark.slow
+def test_an_environment_that_is_down_says_so(site: Site) -> None:
+    site.deploy()
+    place = site.world.open("dev")
+    place.engine.halt()
+    (row,) = status(site.world)
+    assert row.state == "down"
+    assert row.problems[0].do == "dcops start dev"
+
+
+@pytest.mark.slow
+def test_an_operation_that_runs_is_told_and_one_that_was_cut_is_a_problem(site: Site) -> None:
+    report = site.deploy()
+    place = site.world.open("dev")
+    place.journal.begin(cast("Plan", report.plan), [])
+    place.journal.advance(start="verify")
+    with place.lock.acquire("deploy") as lock:
+        lock.step("verify")
+        (row,) = status(site.world)
+        assert row.operation is not None
+        assert (row.operation["operation"], row.operation["step"]) == ("deploy", "verify")
+        assert row.problems == ()
+    (row,) = status(site.world)
+    assert row.operation is None
+    assert [each.code for each in row.problems] == ["DC-UNFINISHED"]
+    assert "'verify'" in row.problems[0].what
+    place.journal.end()
+
+
+@pytest.mark.parametrize(
+    ("recorded", "now", "lost"),
+    [
+        ("a", {"state": {"id": "b"}}, True),
+        ("a", {"state": {"id": "a"}}, False),
+        ("", {"state": {"id": "b"}}, False),
+        ("a", {}, False),
+    ],
+)
+def test_another_journal_than_at_the_deployment_is_lost_state(
+    recorded: str, now: dict[str, Any], lost: bool
+) -> None:
+    current: Any = SimpleNamespace(deployment=SimpleNamespace(state=recorded))
+    place: Any = SimpleNamespace(name="dev")
+    assert [each.code for each in module._lost(place, current, now)] == (["DC-STATE-LOST"] if lost else [])
