@@ -29,6 +29,7 @@ EXITS = {
     9: "applied, but not acknowledged in time",
     10: "partial backup: some files could not be read",
     130: "interrupted, undone cleanly",
+    143: "terminated, undone cleanly",
 }
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

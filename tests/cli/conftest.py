@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from dcops.core.deployment import Revision, ToggleState
+from dcops.core.plan import STEPS, Plan
 from dcops.records.local import EngineChoice, LocalState
 
 Dcops = Callable[..., subprocess.CompletedProcess[str]]
@@ -175,3 +177,31 @@ def agent(project: Path) -> Iterator[Agent]:
         yield server
         server.events.put(None)
         server.shutdown()
+
+
+def make_plan(environment: str = "dev", steps: tuple[str, ...] = ("start", "verify", "switch")) -> Plan:
+    revision = Revision(
+        release="a" * 64,
+        build="b" * 64,
+        name="agent",
+        command=("python",),
+        roles=True,
+        schema={},
+        configuration={},
+        toggles={},
+    )
+    return Plan(
+        id="deploy-1",
+        kind="deploy",
+        environment=environment,
+        engine="process",
+        revision=revision,
+        current=None,
+        before=ToggleState(),
+        candidate="a-1",
+        twin="twin-1",
+        based_on="",
+        steps=tuple(STEPS[step] for step in steps),
+        suites=("smoke", "contract"),
+        changes=("release    (none) -> aaaaaaaaaaaa",),
+    )

@@ -1,0 +1,363 @@
+"""The commands over operations that are replaced: what they pass on, ask, print and return."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dcops.cli.console import Console
+from dcops.cli.main import run
+from dcops.core.backup import Backup
+from dcops.core.events import OperationEvent
+from dcops.core.verification import CheckResult, SuiteReport, VerificationReport
+from dcops.errors import NotFound, OperationFailed
+from dcops.operations.deploy import DeployReport, DeployRequest
+from dcops.operations.toggles import Acknowledgement, ToggleReport, ToggleRow
+from dcops.records.local import EngineChoice, LocalState
+
+from .conftest import make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+
+def fake_deploy(seen: list[Any], **plan: Any) -> Callable[..., DeployReport]:
+    def deploy(world: Any, request: Any, confirm: Any) -> DeployReport:
+        seen.append(request)
+        made = make_plan(environment=request.environment, **plan)
+        confirm(made)
+        world.emit(OperationEvent("start", "started", "start"))
+        world.emit(OperationEvent("start", "ok", "start", seconds=1.5))
+        return DeployReport(
+            request.environment, "deployed", made, None, "http://x", "/token", 2.0, "backup_1"
+        )
+
+    return deploy
+
+
+@pytest.fixture
+def inside(project: Path) -> Callable[..., int]:
+    return lambda *words: run([*words, "--project", str(project)])
+
+
+def test_deploy_passes_on_what_was_asked(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("dcops.operations.deploy.deploy", fake_deploy(seen))
+    words = ("deploy", "dev", "--set", "a=-5", "--enable", "b", "--disable", "c", "--reason", "why")
+    assert inside(*words, "--engine", "process", "--lock-wait", "3") == 0
+    assert seen == [
+        DeployRequest(
+            "dev", "process", {"a": "-5", "b": "true", "c": "false"}, reason="why", plan=None, lock_wait=3.0
+        )
+    ]
+    out, err = capsys.readouterr()
+    assert "Deployed" in out
+    assert "http://x" in out
+    assert "dcops rollback --env dev" in out
+    assert "1/3 start ok 1.5s" in err
+
+
+def test_deploy_json_is_lines_that_end_in_the_result(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("dcops.operations.deploy.deploy", fake_deploy([]))
+    assert inside("deploy", "--json") == 0
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert err == ""
+    assert [line["type"] for line in lines] == ["plan", "event", "event", "result"]
+    assert lines[-1] | {"schema": "dcops.deploy/1", "result": "deployed", "backup": "backup_1"} == lines[-1]
+
+
+def test_a_failed_deploy_ends_in_an_error_of_the_same_stream(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise OperationFailed("DC-START-FAILED", "it did not start", cause="start", log=["Traceback", "boom"])
+
+    monkeypatch.setattr("dcops.operations.deploy.deploy", fail)
+    assert inside("deploy", "--json") == 3
+    document = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (document["type"], document["cause"], document["exit_code"]) == ("result", "start", 3)
+    assert inside("deploy") == 3
+    assert "boom" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["deploy", "rollback --env"])
+def test_a_protected_environment_refuses_without_terminal_and_yes(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture, command: str
+) -> None:
+    name = command.split(maxsplit=1)[0]
+    monkeypatch.setattr(f"dcops.operations.{name}.{name}", fake_deploy([]))
+    words = [*command.split(), "production"]
+    assert inside(*words) == 6
+    error = capsys.readouterr().err
+    assert "DC-CONFIRMATION" in error
+    assert "--yes" in error
+    assert inside(*words, "--json") == 6
+    assert inside(*words, "--yes") == 0
+
+
+@pytest.mark.parametrize("verb", ["stop", "down"])
+def test_ending_a_protected_environment_needs_a_confirmation_too(
+    inside: Callable[..., int], monkeypatch: Patch, verb: str
+) -> None:
+    called: list[str] = []
+
+    def end(_world: Any, environment: str, **_more: Any) -> Any:
+        called.append(environment)
+        return SimpleNamespace(url="http://x", to_json=dict)
+
+    monkeypatch.setattr(f"dcops.operations.lifecycle.{verb}", end)
+    assert inside(verb, "production") == 6
+    assert called == []
+    assert inside(verb, "production", "--yes") == 0
+    assert inside(verb, "dev") == 0
+    assert called == ["production", "dev"]
+
+
+@pytest.mark.parametrize(("typed", "code"), [("production\n", 0), ("yes\n", 6), ("", 6)])
+def test_on_a_terminal_the_name_is_asked_for(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture, typed: str, code: int
+) -> None:
+    import io
+
+    monkeypatch.setattr(Console, "interactive", property(lambda _self: True))
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    monkeypatch.setattr("dcops.operations.deploy.deploy", fake_deploy([]))
+    assert inside("deploy", "production") == code
+    assert "Type the environment's name" in capsys.readouterr().err
+
+
+def test_a_plan_is_saved_and_is_what_deploy_runs(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture, tmp_path: Path
+) -> None:
+    made, seen, file = make_plan(), [], tmp_path / "plan.json"
+    monkeypatch.setattr("dcops.operations.deploy.plan", lambda _world, _request: made)
+    monkeypatch.setattr("dcops.operations.deploy.deploy", fake_deploy(seen))
+    assert inside("plan", "dev", "-o", str(file)) == 0
+    assert inside("plan", "dev", "--exit-code") == 8
+    assert inside("deploy", "dev", "--dry-run") == 0
+    capsys.readouterr()
+    assert inside("plan", "dev", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["changes"] is True
+    assert [step["id"] for step in document["plan"]["steps"]] == ["start", "verify", "switch"]
+    assert seen == []
+    assert inside("deploy", "dev", "--plan", str(file)) == 0
+    assert seen[0].plan == made
+    assert inside("deploy", "production", "--plan", str(file)) == 2
+    assert inside("deploy", "dev", "--plan", str(file), "--set", "a=1") == 2
+
+
+def test_a_plan_without_changes_is_exit_0(inside: Callable[..., int], monkeypatch: Patch) -> None:
+    monkeypatch.setattr("dcops.operations.deploy.plan", lambda _world, _request: make_plan(steps=()))
+    assert inside("plan", "dev", "--exit-code") == 0
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 99}'])
+def test_a_file_that_is_no_plan_is_refused(
+    inside: Callable[..., int], tmp_path: Path, capsys: Capture, content: str
+) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(content)
+    assert inside("deploy", "dev", "--plan", str(file)) == 6
+    assert "DC-PLAN-INVALID" in capsys.readouterr().err
+    assert inside("deploy", "dev", "--plan", str(tmp_path / "absent")) == 6
+
+
+def deployed(project: Path, *names: str) -> None:
+    for name in names:
+        LocalState(project / ".dcops" / name).decide(EngineChoice("process", 1, "a test says so"))
+
+
+def test_a_bare_rollback_takes_the_only_deployed_environment_and_asks_among_several(
+    inside: Callable[..., int], project: Path, monkeypatch: Patch, capsys: Capture
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("dcops.operations.rollback.rollback", fake_deploy(seen))
+    deployed(project, "production")
+    assert inside("rollback", "--yes") == 0
+    deployed(project, "dev")
+    assert inside("rollback", "--yes") == 2
+    assert "dev, production" in capsys.readouterr().err
+    monkeypatch.setenv("DCOPS_ENV", "dev")
+    assert inside("rollback", "--yes") == 0
+    assert [each.environment for each in seen] == ["production", "dev"]
+
+
+def test_a_backup_names_its_environment(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    seen: list[Any] = []
+
+    def show(_world: Any, identity: str) -> Backup:
+        if identity != "backup_1":
+            raise NotFound("DC-BACKUP-UNKNOWN", "there is none")
+        return Backup("backup_1", 0.0, environment="production")
+
+    monkeypatch.setattr("dcops.operations.backup.show_backup", show)
+    monkeypatch.setattr("dcops.operations.rollback.rollback", fake_deploy(seen))
+    assert inside("rollback", "backup_1", "--yes") == 0
+    assert (seen[0].environment, seen[0].backup) == ("production", "backup_1")
+    assert inside("rollback", "dev") == 7
+    assert "did you mean dcops rollback --env dev?" in capsys.readouterr().err
+    assert inside("rollback", "other") == 7
+
+
+def test_a_negative_value_is_a_value_and_the_error_is_about_its_range(
+    inside: Callable[..., int], capsys: Capture
+) -> None:
+    for words in (("thinking_budget", "-5", "--env", "dev"), ("--env", "dev", "thinking_budget", "-5")):
+        assert inside("toggle", "set", *words) == 2
+        error = capsys.readouterr().err
+        assert "DC-TOGGLE-RANGE" in error
+        assert "1024" in error
+    assert inside("toggle", "set", "api_model", "--", "-x", "--env") == 2
+    assert "DC-USAGE" in capsys.readouterr().err
+    assert inside("toggle", "set", "api_model", "-x") == 2
+    assert "No such option" in capsys.readouterr().err
+    assert inside("toggle", "set", "thinking_budget", "5000", "--enf", "dev") == 2
+    assert "--env" in capsys.readouterr().err
+
+
+def test_toggle_set_says_who_follows(inside: Callable[..., int], monkeypatch: Patch, capsys: Capture) -> None:
+    report = ToggleReport("dev", 7, {"a": [None, False]}, (Acknowledgement("i1", 12),), ("i0",))
+    monkeypatch.setattr("dcops.operations.toggles.set_toggle", lambda *_a, **_k: report)
+    assert inside("toggle", "set", "a", "false") == 0
+    out = capsys.readouterr().out
+    for expected in ("false", "generation 7", "i1 in 12 ms", "i0"):
+        assert expected in out
+    assert inside("toggle", "set", "a", "false", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["acknowledged"] == [{"instance": "i1", "milliseconds": 12}]
+
+
+def test_toggle_list_marks_what_differs_and_what_drifts(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    rows = [
+        ToggleRow("a", "integer", 3, 5, "toggles.yaml", "live", "A."),
+        ToggleRow("b", "boolean", True, True, "default", "next-turn", "B.", drift=False),
+    ]
+    monkeypatch.setattr("dcops.operations.toggles.list_toggles", lambda *_: rows)
+    assert inside("toggle", "list", "--env", "dev") == 0
+    out = capsys.readouterr().out
+    assert "3 *" in out
+    assert "b is false in toggles.yaml" in out
+    monkeypatch.setattr("dcops.operations.toggles.list_toggles", lambda *_: [])
+    assert inside("toggle", "list", "dev", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["toggles"] == []
+
+
+def test_toggle_set_without_a_deployment_writes_the_file(
+    inside: Callable[..., int], project: Path, capsys: Capture
+) -> None:
+    assert inside("toggle", "set", "thinking_budget", "5000") == 0
+    assert "nothing is deployed" in capsys.readouterr().out
+    assert "thinking_budget: 5000" in (project / "environments/dev/toggles.yaml").read_text()
+    assert inside("toggle", "get", "thinking_budget") == 0
+    assert capsys.readouterr().out == "5000\n"
+    assert inside("toggle", "unset", "thinking_budget") == 0
+    assert inside("toggle", "validate") == 0
+    assert "dev, production" in capsys.readouterr().out
+
+
+def test_backups_are_listed_newest_first_and_an_empty_list_is_one(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    assert inside("backup", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"schema": "dcops.backup.list/1", "backups": []}
+    made = [Backup("backup_1", 1.0, environment="dev"), Backup("backup_2", 2.0, damaged="torn")]
+    monkeypatch.setattr("dcops.operations.backup.list_backups", lambda *_: made)
+    assert inside("backup", "list") == 0
+    out = capsys.readouterr().out
+    assert out.index("backup_2") < out.index("backup_1")
+    assert "damaged: torn" in out
+    monkeypatch.setattr("dcops.operations.backup.show_backup", lambda *_: made[0])
+    assert inside("backup", "show", "backup_1") == 0
+    assert "dcops rollback backup_1 --env dev" in capsys.readouterr().out
+
+
+def verification(outcome: Any) -> VerificationReport:
+    check = CheckResult("smoke.ready", "smoke", outcome, 0.1, "expected 200\ngot 503" * (outcome != "passed"))
+    return VerificationReport("dev", "a" * 64, (SuiteReport("smoke", (check,)),), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "says"),
+    [
+        ("passed", 0, "PASS"),
+        ("failed", 5, "got 503"),
+        ("error", 5, "INCONCLUSIVE"),
+        ("skipped", 5, "skipped"),
+    ],
+)
+def test_verify_is_exit_5_unless_everything_passed(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture, outcome: str, code: int, says: str
+) -> None:
+    monkeypatch.setattr("dcops.operations.verify.verify", lambda *_: verification(outcome))
+    assert inside("verify", "dev", "--suite", "smoke") == code
+    out = capsys.readouterr().out
+    assert says in out
+    assert ("--only ready" in out.replace("'", "")) is (outcome in {"failed", "error"})
+    assert inside("verify", "dev", "--json") == code
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["schema"], last["type"]) == ("dcops.verify/1", "result")
+
+
+def test_init_writes_a_project_once(tmp_path: Path, capsys: Capture) -> None:
+    target = tmp_path / "new"
+    assert run(["init", str(target), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert str(target / "environments/dev/environment.yaml") in document["files"]
+    assert run(["init", str(target)]) == 6
+    assert run(["status", "--project", str(target)]) == 0
+
+
+def test_doctor_fails_only_by_a_failure(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    from dcops.core.protocols import Finding
+
+    findings = [Finding("disk", "warn", "little is free", "make room")]
+    monkeypatch.setattr("dcops.operations.doctor.doctor", lambda *_: findings)
+    assert inside("doctor") == 0
+    assert "make room" in capsys.readouterr().out
+    findings.append(Finding("port", "fail", "taken", "free it"))
+    assert inside("doctor", "--json") == 6
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_following_logs_is_lines_and_then_a_result(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    from dcops.operations.logs import Logs
+
+    def interrupted() -> Any:
+        yield "one"
+        yield "two"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dcops.operations.logs.read_logs", lambda *_a, **_k: Logs("i1", interrupted()))
+    assert inside("logs", "dev", "-f", "--json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("line") for line in lines] == ["one", "two", None]
+    assert lines[-1] | {"type": "result", "count": 2} == lines[-1]
+    monkeypatch.setattr("dcops.operations.logs.read_logs", lambda *_a, **_k: Logs("i1", iter(["one"])))
+    assert inside("logs", "dev") == 0
+    assert capsys.readouterr().out == "one\n"
+
+
+def test_sessions_are_listed(inside: Callable[..., int], agent: Any, capsys: Capture) -> None:
+    assert inside("sessions", "dev") == 0
+    assert "s1" in capsys.readouterr().out
+    assert agent.asked == ["GET /v1/sessions"]
