@@ -39,9 +39,11 @@ ALLOWED["verification"] |= {"client"}
 ALLOWED["environments"] |= {"projects"}
 
 AGENT_LAYERS = (
-    {"changes", "events", "settings", "toggles", "models"},
-    {"assembler", "prompts", "history", "journal", "tools"},
-    {"calls", "request", "transport"},
+    {"changes", "events", "models", "owners", "settings", "store", "toggles"},
+    {"assembler", "history", "journal", "narration", "prompts", "sse", "tools"},
+    {"calls", "recorder", "recovery", "request", "transport"},
+    {"reply"},
+    {"turn"},
     {"loop"},
     {"service"},
     {"__main__"},

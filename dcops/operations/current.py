@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dcops.core.deployment import Deployment, Entry, ToggleState
 from dcops.core.plan import digest
 from dcops.core.protocols import InstanceState, ProxyState, Role
+from dcops.errors import PreconditionMissing
 from dcops.records import history, instances, journal, toggles
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Current:
     def digest(self) -> str:
         """Of everything that a plan relies on; another one makes the plan stale."""
         number = self.deployment.number if self.deployment else 0
-        alive = sorted(name for name, state in self.instances.items() if state.status == "running")
+        alive = sorted(filter(self.runs, self.instances))
         return digest([self.serving, number, self.toggles.generation, alive])
 
     def with_role(self, role: Role) -> list[str]:
@@ -62,7 +63,9 @@ class Current:
         return sorted(found, key=lambda name: self.instances[name].started, reverse=True)
 
     def runs(self, instance: str) -> bool:
-        return instance in self.instances and self.instances[instance].status == "running"
+        """Whether its keeper has it up; one that was just started counts."""
+        state = self.instances.get(instance)
+        return state is not None and state.status in {"starting", "running"}
 
 
 def observe(place: Place) -> Current:
@@ -90,6 +93,18 @@ def observe(place: Place) -> Current:
         unfinished=journal.parse(contents[journal.PATH]),
         proxy=place.engine.proxy(),
     )
+
+
+def refuse_unfinished(current: Current, name: str) -> None:
+    """Nothing new starts while something is half done."""
+    left = current.unfinished
+    if left is not None:
+        raise PreconditionMissing(
+            "DC-UNFINISHED",
+            f"a {left.plan.kind} of {name} by {left.by} was interrupted at step '{left.started}'",
+            why="what served before serves until it is finished or taken back",
+            do=f"dcops resume {name}, or dcops abort {name}",
+        )
 
 
 def _text(content: bytes | None) -> str:

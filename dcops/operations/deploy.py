@@ -12,7 +12,7 @@ from dcops.core.deployment import Deployment
 from dcops.core.events import OperationEvent
 from dcops.core.plan import STEPS, Plan
 from dcops.errors import PreconditionMissing
-from dcops.operations.current import Current, observe
+from dcops.operations.current import Current, observe, refuse_unfinished
 from dcops.operations.engine_choice import choose
 from dcops.operations.execute import execute
 from dcops.operations.interrupts import interruptible
@@ -138,6 +138,8 @@ def carry_out(
             refuse_unfinished(current, place.name)
             if current.digest != planned.based_on:
                 planned = replan(current)
+                if planned.does_nothing:
+                    return report(place, "unchanged", planned, planned.current, began)
                 confirm(planned)
                 done += _build(place, planned, source)
             sweep(place, current, keep={planned.candidate})
@@ -146,18 +148,6 @@ def carry_out(
             execute(run, lock, signals, done=done)
     deployment = Deployment.from_json(run.values["deployment"])
     return report(place, "deployed", planned, deployment, began, backup=run.values.get("backup", ""))
-
-
-def refuse_unfinished(current: Current, name: str) -> None:
-    """Nothing new starts while something is half done."""
-    left = current.unfinished
-    if left is not None:
-        raise PreconditionMissing(
-            "DC-UNFINISHED",
-            f"a {left.plan.kind} of {name} by {left.by} was interrupted at step '{left.started}'",
-            why="what served before serves until it is finished or taken back",
-            do=f"dcops resume {name}, or dcops abort {name}",
-        )
 
 
 def report(

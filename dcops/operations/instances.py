@@ -25,10 +25,20 @@ LOG_LINES = 30
 
 
 def start(
-    place: Place, instance: str, role: Role, revision: Revision, toggles: ToggleState
+    place: Place,
+    instance: str,
+    role: Role,
+    revision: Revision,
+    toggles: ToggleState,
+    *,
+    live: bool = False,
 ) -> InstanceRecord:
-    """Hand a new instance to the engine, with tokens of its own; ``await_ready`` waits for it."""
-    scripted = role == "twin" or place.environment.model == "scripted"
+    """Hand a new instance to the engine, with tokens of its own; ``await_ready`` waits for it.
+
+    Args:
+        live: Give a twin the environment's own model, not the scripted one.
+    """
+    scripted = (role == "twin" and not live) or place.environment.model == "scripted"
     record = InstanceRecord(
         id=instance,
         revision=revision,

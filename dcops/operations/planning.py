@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dcops.core import toggles as core_toggles
 from dcops.core.plan import STEPS, Plan, Step
 from dcops.core.toggles import changes
+from dcops.operations.current import refuse_unfinished
 from dcops.operations.steps.build import model_revision
 from dcops.operations.steps.start import proxy_digest
 
@@ -69,7 +70,11 @@ def make_plan(
         undoes: Number of the deployment that a rollback takes back.
         restores: Deployment that it returns to; one that served needs no new verification.
         suites: What the twin is verified by; empty for no twin.
+
+    Raises:
+        PreconditionMissing: Another operation is half done.
     """
+    refuse_unfinished(current, place.name)
     serving = current.deployment
     same = (
         serving is not None and _same_instance(serving.revision, revision) and current.runs(current.serving)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dcops.core import toggles as core_toggles
 from dcops.core.deployment import Entry
 from dcops.errors import NotAcknowledged
-from dcops.operations.current import Current, observe
+from dcops.operations.current import Current, observe, refuse_unfinished
 from dcops.operations.delivery import Acknowledgement, acknowledgements, deliver
-from dcops.operations.deploy import refuse_unfinished
 from dcops.operations.instances import running_turns
 from dcops.operations.steps.record import write_toggle_file
 from dcops.records.lock import actor

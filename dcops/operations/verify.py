@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from dcops.core.events import OperationEvent
 from dcops.errors import NotFound
 from dcops.operations import instances
-from dcops.operations.current import Current, observe
-from dcops.operations.deploy import refuse_unfinished
+from dcops.operations.current import Current, observe, refuse_unfinished
 from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import needs_model
 from dcops.operations.steps.build import build, model_revision, model_source
@@ -56,21 +55,26 @@ def verify(world: World, request: VerifyRequest) -> VerificationReport:
         if needs_model(place, current):
             build(place, model_source())
             ensure_model(place, current, model_revision(place))
-        return _with_twin(place, current, request)
+        if request.live:
+            # One short turn of the environment's own model, on a twin that leads there.
+            return _with_twin(place, current, request, ("live",), live=True)
+        suites = tuple(request.suites) or place.environment.suites
+        return _with_twin(place, current, request, suites, live=False)
 
 
-def _with_twin(place: Place, current: Current, request: VerifyRequest) -> VerificationReport:
+def _with_twin(
+    place: Place, current: Current, request: VerifyRequest, suites: Sequence[str], *, live: bool
+) -> VerificationReport:
     assert current.record is not None
-    record = instances.start(
-        place, f"twin-{secrets.token_hex(3)}", "twin", current.record.revision, current.toggles
-    )
+    name = f"twin-{secrets.token_hex(3)}"
+    record = instances.start(place, name, "twin", current.record.revision, current.toggles, live=live)
     try:
         instances.await_ready(place, record, timeout=place.environment.ready_timeout)
         return run_suites(
-            target_of(place, record, current.toggles, live=request.live),
-            tuple(request.suites) or place.environment.suites,
+            target_of(place, record, current.toggles, live=live),
+            suites,
             only=request.only,
-            extra_paths=own_checks(place),
+            extra_paths=[] if live else own_checks(place),
             time_limit=request.time_limit,
             junit=request.junit,
             handlers=EngineTwin(place, record),

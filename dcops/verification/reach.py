@@ -15,12 +15,13 @@ def client_of(target: Target, *, token: str | None = None, host: str | None = No
     """A client that reaches exactly the target, whatever its role.
 
     Args:
-        target: The instance.
+        target: The instance; without an operator secret, whatever answers at its url.
         token: In place of the target's; an empty one sends none.
         host: Host header in place of the url's.
     """
     presented = target.token if token is None else token
-    return Client(target.url, presented, instance=target.instance, operator=target.operator, host=host)
+    instance = target.instance if target.operator else None
+    return Client(target.url, presented, instance=instance, operator=target.operator, host=host)
 
 
 def wait_until_ready(agent: Client, seconds: float) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dcops.errors import DcopsError, OperationFailed
+from dcops.errors import OperationFailed
 from dcops.operations import instances
 from dcops.operations.current import POINTER
+from dcops.operations.steps.verify import target_of
+from dcops.verification.probe import probe
 
 if TYPE_CHECKING:
     from dcops.operations.steps.run import Run
@@ -51,27 +54,16 @@ def undo(run: Run) -> None:
 
 def smoke(run: Run) -> None:
     """Read what now serves, by the way that users take: through the proxy, by no instance's name."""
-    client, revision = run.place.client(), run.plan.revision
-    try:
-        problems = [] if client.healthy() else ["/healthz does not answer 200"]
-        ready, reasons = client.ready()
-        problems += [] if ready else [f"/readyz says {'; '.join(reasons)}"]
-        release = client.version()["release"]
-        problems += [] if release == revision.release else [f"/version says release {release[:12]}"]
-        seen = client.instance()
-        problems += [] if seen["instance"] == run.plan.candidate else [f"{seen['instance']} answers"]
-        if seen["toggles"]["error"]:
-            problems.append(f"toggles are refused: {seen['toggles']['error']}")
-    except DcopsError as error:
-        problems = [error.why or error.what]
-    except (KeyError, TypeError) as error:
-        problems = [f"/v1/instance lacks {error}"]
-    if problems:
+    record = run.record(run.plan.candidate)
+    target = target_of(run.place, record, run.toggles, role="serving")
+    report = probe(replace(target, operator=""))
+    bad = [check for check in report.checks if check.outcome != "passed"]
+    if bad:
         raise OperationFailed(
             "DC-SMOKE-FAILED",
-            f"{revision.short} did not pass smoke after the switch",
+            f"{record.revision.short} did not pass smoke after the switch",
             cause="smoke",
-            why="; ".join(problems),
+            why="; ".join(f"{check.id}: {check.message}" for check in bad),
             do=f"dcops logs {run.place.name}",
         )
 
