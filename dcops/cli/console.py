@@ -22,6 +22,8 @@ STYLES: dict[str, dict[str, Any]] = {
     "dim": {"dim": True},
     "name": {"fg": "cyan"},
 }
+UNLIMITED = 100_000
+LEAST_COLUMN = 16
 GLYPHS = {"ok": "✓", "fail": "✗", "warn": "!", "note": "·", "arrow": "→", "undo": "↩", "skip": "-"}
 ASCII = {"ok": "+", "fail": "x", "warn": "!", "note": "-", "arrow": "->", "undo": "<", "skip": "-"}
 
@@ -84,25 +86,52 @@ class Console:
         click.echo(json.dumps(document, default=str), file=sys.stdout, color=False)
 
 
-def width() -> int:
-    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 1000
+def width(stream: TextIO | None = None) -> int:
+    """Columns of a terminal; what is no terminal has room for everything."""
+    stream = stream or sys.stdout
+    return shutil.get_terminal_size((100, 24)).columns if stream.isatty() else UNLIMITED
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of an aligned table; the last column is cut where the terminal ends."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, whole: bool = False) -> list[str]:
+    """Lines of an aligned table.
+
+    Args:
+        whole: Whether the last column is shown as it is, also where the terminal is too narrow; else it is
+            cut, and left out when little of it would remain.
+    """
     cells = [list(head), *[list(row) for row in rows]]
     widths = [max(len(click.unstyle(row[column])) for row in cells) for column in range(len(head))]
+    room = UNLIMITED if whole else width() - sum(widths[:-1]) - 2 * (len(widths) - 1)
+    if room < min(widths[-1], LEAST_COLUMN):
+        cells, widths = [row[:-1] for row in cells], widths[:-1]
+        room = UNLIMITED
     lines = []
-    for index, row in enumerate(cells):
-        padded = [
-            cell + " " * (size - len(click.unstyle(cell))) for cell, size in zip(row, widths, strict=True)
-        ]
-        used = sum(widths[:-1]) + 2 * (len(widths) - 1)
-        room = max(width() - used, 8)
-        last = row[-1] if len(click.unstyle(row[-1])) <= room else f"{click.unstyle(row[-1])[: room - 2]}.."
-        line = "  ".join([*padded[:-1], last]).rstrip()
-        lines.append(style(line, "dim") if index == 0 else line)
-    return lines
+    for row in cells:
+        *before, last = row
+        shown = last if len(click.unstyle(last)) <= room else f"{click.unstyle(last)[: room - 2]}.."
+        padded = [_padded(cell, size) for cell, size in zip(before, widths, strict=False)]
+        lines.append("  ".join([*padded, shown]).rstrip())
+    return [style(lines[0], "dim"), *lines[1:]]
+
+
+def _padded(cell: str, size: int) -> str:
+    return cell + " " * (size - len(click.unstyle(cell)))
+
+
+def wrapped(label: str, text: str, stream: TextIO | None = None) -> list[str]:
+    """Text behind a label, broken between words at the terminal's width and indented under itself."""
+    indent = len(click.unstyle(label))
+    room = width(stream) - indent
+    lines = [part for line in text.splitlines() for part in _broken(line, max(room, LEAST_COLUMN))] or [""]
+    return [f"{' ' * indent if index else label}{line}" for index, line in enumerate(lines)]
+
+
+def _broken(line: str, room: int) -> list[str]:
+    if len(click.unstyle(line)) <= room:
+        return [line]
+    import textwrap
+
+    return textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False)
 
 
 def ago(seconds: float) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dcops.operations.world import Place, World
 
-State = Literal["running", "degraded", "down", "empty", "not deployed", "unreachable", "invalid"]
+State = Literal["running", "degraded", "down", "empty", "absent", "unreachable", "invalid"]
 PROBE_SECONDS = 2.0
 
 
@@ -72,7 +72,7 @@ class EnvironmentStatus:
     """One environment.
 
     Attributes:
-        state: ``empty`` is deployed to an engine with nothing that serves.
+        state: ``absent`` was never deployed here, ``empty`` is deployed with nothing that serves.
         why: How its engine was decided.
         deployed: Seconds since the epoch when the serving release was.
         operation: Who runs an operation now, as the lock says.
@@ -117,7 +117,7 @@ def _status(world: World, name: str) -> EnvironmentStatus:
         return EnvironmentStatus(name, "invalid", problems=(_problem(error),))
     if choice is None:
         problem = Problem("DC-NOT-DEPLOYED", f"{name} is not deployed", f"dcops deploy {name}")
-        return EnvironmentStatus(name, "not deployed", problems=(problem,))
+        return EnvironmentStatus(name, "absent", problems=(problem,))
     place = world.place(environment, choice)
     try:
         current = observe(place)

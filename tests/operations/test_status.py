@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def test_what_was_never_deployed_is_a_row_that_says_what_to_do(site: Site) -> None:
     (row,) = status(site.world)
-    assert (row.name, row.state, row.instances) == ("dev", "not deployed", ())
+    assert (row.name, row.state, row.instances) == ("dev", "absent", ())
     assert row.problems[0].do == "dcops deploy dev"
 
 
@@ -28,7 +28,7 @@ def test_a_broken_environment_is_a_row_and_hides_no_other(site: Site) -> None:
     (other / "environment.yaml").write_text("engine: [\n")
     (other / "toggles.yaml").write_text("")
     rows = {row.name: row for row in status(site.world)}
-    assert rows["dev"].state == "not deployed"
+    assert rows["dev"].state == "absent"
     assert rows["broken"].state == "invalid"
     assert rows["broken"].problems[0].code == "DC-ENVIRONMENT-INVALID"
 

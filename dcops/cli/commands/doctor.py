@@ -9,7 +9,7 @@ import click
 
 from dcops.cli import completion
 from dcops.cli.base import command
-from dcops.cli.console import style
+from dcops.cli.console import style, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +43,9 @@ def _lines(app: App, findings: list[Finding]) -> Iterator[str]:
     for finding in findings:
         glyph, look = LOOKS[finding.status]
         sign = style(f"{app.console.glyphs[glyph]} {finding.status:<4}", look)
-        yield f"{sign}  {finding.check:<{size}}  {finding.detail}"
+        yield from wrapped(f"{sign}  {finding.check:<{size}}  ", finding.detail)
         if finding.fix and finding.status != "ok":
-            yield f"        {'':<{size}}  {style('fix', 'strong')} {finding.fix}"
+            yield from wrapped(f"        {'':<{size}}  {style('fix', 'strong')} ", finding.fix)
     counts = {status: sum(each.status == status for each in findings) for status in LOOKS}
     verdict = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     yield verdict or "there is no environment yet: dcops init"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dcops.cli.app import App
     from dcops.operations.status import Drift, EnvironmentStatus
 
-LOOKS = {"running": "good", "degraded": "warn", "empty": "dim", "not deployed": "dim"}
+LOOKS = {"running": "good", "degraded": "warn", "empty": "dim", "absent": "dim"}
 
 
 @command("status", examples=("dcops status", "dcops status production", "dcops status --json"), exits=(6, 7))
@@ -55,11 +55,12 @@ def _overview(rows: list[EnvironmentStatus]) -> Iterator[str]:
             ]
             for row in rows
         ],
+        whole=True,
     )
     for row in rows:
-        if row.state != "not deployed":
+        if row.state != "absent":
             yield from _remarks(row)
-    if all(row.state == "not deployed" for row in rows):
+    if all(row.state == "absent" for row in rows):
         yield f"  begin with: dcops deploy {rows[0].name}"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-from dcops.cli.console import style
+from dcops.cli.console import style, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,7 @@ LOG_LINES = 30
 
 def error_lines(error: DcopsError) -> Iterator[str]:
     """The lines for stderr."""
-    yield f"{style(f'Error {error.code}', 'bad')}: {error.what}"
+    yield from wrapped(f"{style(f'Error {error.code}', 'bad')}: ", error.what, sys.stderr)
     yield from _rows("Why", error.why)
     detail: dict[str, Any] = error.detail
     if probe := detail.get("probe"):
@@ -33,6 +34,5 @@ def error_lines(error: DcopsError) -> Iterator[str]:
 
 
 def _rows(name: str, text: str) -> Iterator[str]:
-    for index, line in enumerate(text.splitlines()):
-        label = "" if index else name
-        yield f"  {style(f'{label:<6}', 'dim')}{line}"
+    if text:
+        yield from wrapped(f"  {style(f'{name:<6}', 'dim')}", text, sys.stderr)
