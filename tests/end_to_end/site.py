@@ -54,13 +54,14 @@ class Site:
         root: The project's directory.
         engine: What `dev` is deployed to.
         settings: For `environment.yaml`, over the defaults of these tests.
-        dcops: The command line tool.
+        dcops_path: The command line tool.
     """
 
     root: Path
     engine: str
     settings: dict[str, Any] = field(default_factory=dict)
     dcops_path: Path = DCOPS
+    _module: str = ""
 
     def write(self) -> None:
         """Write the project's files."""
@@ -69,6 +70,7 @@ class Site:
         shutil.copytree(
             REPOSITORY / "dcops" / "agent", self.agent, ignore=shutil.ignore_patterns("__pycache__")
         )
+        self._module = (self.agent / "__init__.py").read_text()
         settings = {"engine": self.engine, "implementation": "agent", "model": "scripted", **self.settings}
         (environment / "environment.yaml").write_text(yaml.safe_dump(settings))
         (environment / "toggles.yaml").write_text("# Of a test.\nuse_streaming_bash: true\n")
@@ -79,8 +81,7 @@ class Site:
 
     def change(self, text: str) -> None:
         """Make another release of the implementation; the same text makes the same release again."""
-        source = (REPOSITORY / "dcops" / "agent" / "__init__.py").read_text()
-        (self.agent / "__init__.py").write_text(f"{source}\n# {text}\n" if text else source)
+        (self.agent / "__init__.py").write_text(f"{self._module}\n# {text}\n" if text else self._module)
 
     # By the command line
 
@@ -104,7 +105,8 @@ class Site:
             timeout=240,
             check=False,
         )
-        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        said = f"{words}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        assert done.returncode == code, said
         return done
 
     def json(self, *words: str, code: int = 0, **variables: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .site import REPOSITORY, Site, until
+from .site import Site, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +132,7 @@ def test_deploying_what_serves_does_nothing(served: Site) -> None:
 
 def test_a_backup_is_rolled_back_to_byte_for_byte(served: Site) -> None:
     served.dcops("deploy", "dev")
+    content = files(served.agent)
     first = served.client.version()["release"]
     toggles = served.client.toggles()["values"]
     backup = served.json("backup", "create", "dev", "--reason", "mine")["backup"]["id"]
@@ -148,7 +149,7 @@ def test_a_backup_is_rolled_back_to_byte_for_byte(served: Site) -> None:
     shown = served.json("backup", "show", report["backup"])["backup"]
     assert shown["release"] != first
     restored = served.root / ".dcops" / "releases" / first
-    assert files(restored) == files(REPOSITORY / "dcops" / "agent")
+    assert files(restored) == content
     served.change("")
 
 
