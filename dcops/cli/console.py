@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -83,11 +81,15 @@ class Console:
 
     def document(self, document: Mapping[str, Any]) -> None:
         """One JSON object on one line of stdout."""
+        import json
+
         click.echo(json.dumps(document, default=str), file=sys.stdout, color=False)
 
 
 def width(stream: TextIO | None = None) -> int:
     """Columns of a terminal; what is no terminal has room for everything."""
+    import shutil
+
     stream = stream or sys.stdout
     return shutil.get_terminal_size((100, 24)).columns if stream.isatty() else UNLIMITED
 

@@ -67,7 +67,8 @@ def _overview(rows: list[EnvironmentStatus]) -> Iterator[str]:
 def _detail(row: EnvironmentStatus) -> Iterator[str]:
     yield f"{style(row.name, 'name')}  {_state(row)}"
     toggles = row.toggles
-    followed = "acknowledged" if toggles.acknowledged == toggles.generation else "not acknowledged"
+    followed = ", acknowledged" if toggles.acknowledged == toggles.generation else ", not acknowledged"
+    followed = followed if row.state in {"running", "degraded"} else ""
     facts = {
         "url": row.url,
         "token": row.token_file,
@@ -75,7 +76,7 @@ def _detail(row: EnvironmentStatus) -> Iterator[str]:
         "release": f"{row.release[:12]}, deployed {ago(time.time() - row.deployed)} ago"
         if row.release
         else "",
-        "toggles": f"generation {toggles.generation}, {followed}" if toggles.generation else "",
+        "toggles": f"generation {toggles.generation}{followed}" if toggles.generation else "",
     }
     yield from (f"  {name:<8} {text}" for name, text in facts.items() if text)
     for index, drift in enumerate(row.drift):
