@@ -32,7 +32,7 @@ class Terminal(Progress):
         no_color = not console.talks_in_color
         self._rich = RichConsole(file=sys.stderr, no_color=no_color, highlight=False, force_terminal=True)
         self._live: Live | None = None
-        self._step = ""
+        self._step = self._title = ""
         self._since = 0.0
         self._notes: list[str] = []
 
@@ -51,7 +51,7 @@ class Terminal(Progress):
 
     def _begin(self, step: str, text: str) -> None:
         self.close()
-        self._step, self._since, self._notes = step, time.monotonic(), [text] if text else []
+        self._step, self._title, self._since, self._notes = step, text, time.monotonic(), []
         # A callable is asked anew at each refresh, so the elapsed time moves by itself.
         self._live = Live(
             console=self._rich, get_renderable=self._moving, refresh_per_second=10, transient=True
@@ -59,7 +59,7 @@ class Terminal(Progress):
         self._live.start()
 
     def _moving(self) -> Spinner:
-        note = self._notes[-1] if self._notes else ""
+        note = self._notes[-1] if self._notes else self._title
         elapsed = length(time.monotonic() - self._since)
         # The spinner takes the place of the indentation.
         line = f"{self._head(self._step).removeprefix('  ')}           {elapsed:>7}  {note}"
