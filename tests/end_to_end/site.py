@@ -18,6 +18,8 @@ from dcops.cli.wiring import make_world
 from dcops.operations.current import observe
 from dcops.operations.deploy import DeployReport, DeployRequest, deploy
 from dcops.operations.rollback import RollbackRequest, rollback
+from dcops.operations.steps.verify import EngineTwin
+from dcops.verification.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,22 +147,10 @@ class Site:
     def rollback(self) -> DeployReport:
         return rollback(self.world, RollbackRequest("dev"), accept)
 
-    def script(self, instance: str, document: dict[str, Any]) -> None:
-        """Tell the scripted model what to say to one instance."""
-        import hashlib
-
-        current, place = self.current(), self.place
-        caller = hashlib.sha256(current.records[instance].gateway_token.encode()).hexdigest()
-        place.client(current.records[current.model]).call("PUT", f"/scripts/{caller}", document)
-
-    def model_requests(self, instance: str) -> list[dict[str, Any]]:
-        """What an instance that has a script has asked the scripted model."""
-        import hashlib
-
-        current, place = self.current(), self.place
-        caller = hashlib.sha256(current.records[instance].gateway_token.encode()).hexdigest()
-        answer = place.client(current.records[current.model]).call("GET", f"/scripts/{caller}/requests")
-        return list(answer["requests"] if isinstance(answer, dict) else answer)
+    def model(self, instance: str = "") -> Model:
+        """What the scripted model says to one instance, by default the one that serves."""
+        current = self.current()
+        return Model(EngineTwin(self.place, current.records[instance or current.serving]))
 
     # The end
 
