@@ -62,7 +62,7 @@ def test_deploy_passes_on_what_was_asked(
     out, err = capsys.readouterr()
     assert "Deployed" in out
     assert "http://x" in out
-    assert "dcops rollback --env dev" in out
+    assert "dcops down dev" in out  # nothing served before
     assert "1/3 start ok 1.5s" in err
 
 

@@ -153,6 +153,8 @@ def _report_lines(report: DeployReport) -> Iterator[str]:
 
 def _undo(report: DeployReport) -> str:
     """The command that goes back; a rollback is gone back from by its backup, or by a deploy."""
+    if report.plan is not None and report.plan.current is None:
+        return f"dcops down {report.environment}   (nothing served before)"
     if report.plan is None or report.plan.kind != "rollback":
         backup = f"   (backup {report.backup})" if report.backup else ""
         return f"dcops rollback --env {report.environment}{backup}"
