@@ -1,8 +1,9 @@
 """The control store's operations on plain directories, by the standard library alone.
 
 This file runs in two places: imported (`dcops.engines.store`), and as a script, when an engine sends its
-text to ``python3 -c`` beside the proxy. As a script it reads one line of JSON from stdin, ``{"roots": {...},
-"operations": [...]}``, and answers one line: ``{"results": [...]}`` or ``{"error": "text"}``.
+text to ``python3 -c`` beside the proxy. As a script it reads lines of JSON from stdin, ``{"roots": {...},
+"operations": [...]}``, and answers each by a line: ``{"results": [...]}`` or ``{"error": "text"}``. With the
+argument ``once`` it ends after the first, for whoever cannot close its stdin.
 
 The tree::
 
@@ -195,12 +196,16 @@ _ACTIONS: dict[str, Callable[[Place, str], Any]] = {
 
 
 def main() -> None:
-    request = json.loads(sys.stdin.readline())
-    try:
-        answer: dict[str, Any] = {"results": apply(request["roots"], request["operations"])}
-    except (OSError, ValueError) as error:
-        answer = {"error": f"{type(error).__name__}: {error}"}
-    sys.stdout.write(json.dumps(answer) + "\n")
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer: dict[str, Any] = {"results": apply(request["roots"], request["operations"])}
+        except (OSError, ValueError) as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+        if "once" in sys.argv[1:]:
+            break
 
 
 if __name__ == "__main__":

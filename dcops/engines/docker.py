@@ -19,7 +19,7 @@ from dcops.core.protocols import Finding, InstanceSpec, InstanceState, ProxyLayo
 from dcops.engines import control, ports
 from dcops.engines.docker_builds import DockerBuilds
 from dcops.engines.docker_checks import check_version, findings
-from dcops.engines.docker_daemon import Absent, Daemon, document
+from dcops.engines.docker_daemon import Absent, Conversation, Daemon, document
 from dcops.engines.docker_objects import (
     DATA_VOLUMES,
     LAYOUT,
@@ -30,6 +30,7 @@ from dcops.engines.docker_objects import (
     helper_config,
     instance_config,
     instance_network,
+    private_mounts,
     proxy_config,
     proxy_labels,
     store_mounts,
@@ -71,6 +72,7 @@ class DockerEngine(DockerBuilds):
         super().__init__(Names(project, environment), daemon or Daemon())
         self.project = project
         self._helpers = count()
+        self._spoken: tuple[tuple[str, str], Conversation] | None = None
 
     def findings(self) -> list[Finding]:
         return findings(self._daemon, self._names.environment.base_image)
@@ -101,13 +103,22 @@ class DockerEngine(DockerBuilds):
         if proxy is not None and proxy["State"]["Status"] == "running":
             # It may go in this moment; the operations have then not begun.
             with contextlib.suppress(Absent):
-                return _results(self._daemon.execute(self._names.proxy, _CONTROL, request))
+                return _results(self._conversation(proxy).ask(request))
         if self._daemon.volume(self._names.volume("control")) is None:
             if all(each["op"] in ("read", "list", "remove") for each in operations):
                 return [[] if each["op"] == "list" else None for each in operations]
             self.prepare()
         image = self._proxy_image() if proxy is None else proxy["Image"]
-        return _results(self._helper(image, _CONTROL, store_mounts(self._names), request))
+        return _results(self._helper(image, [*_CONTROL, "once"], store_mounts(self._names), request))
+
+    def _conversation(self, proxy: Config) -> Conversation:
+        """One for as long as this proxy runs: a new exec for each call would cost 60 ms."""
+        run = (proxy["Id"], proxy["State"]["StartedAt"])
+        if self._spoken is None or self._spoken[0] != run:
+            if self._spoken is not None:
+                self._spoken[1].close()
+            self._spoken = (run, self._daemon.converse(self._names.proxy, _CONTROL))
+        return self._spoken[1]
 
     def write_secret(self, name: str, value: bytes | None) -> None:
         """Put a secret into the proxy's secret volume; it travels on a stdin only."""
@@ -119,7 +130,7 @@ class DockerEngine(DockerBuilds):
     def _operate_secrets(self, operations: Operations) -> list[Any]:
         mounts = volume_mounts(self._names, ["secrets"])
         request = _request(_SECRET_ROOTS, operations)
-        return _results(self._helper(self._proxy_image(), _CONTROL, mounts, request))
+        return _results(self._helper(self._proxy_image(), [*_CONTROL, "once"], mounts, request))
 
     def _helper(self, image: str, command: list[str], mounts: list[Config], request: bytes = b"") -> Any:
         name = f"{self._names.prefix}-helper-{os.getpid()}-{next(self._helpers)}"
@@ -213,8 +224,16 @@ class DockerEngine(DockerBuilds):
         self._connect_proxy(container)
         if found is None:
             self.store().write({f"instances/{spec.id}/{name}": data for name, data in spec.control.items()})
+            if not spec.shared_state:
+                self._make_private_volumes(spec.id)
             daemon.create(container, config)
         daemon.start(container)
+
+    def _make_private_volumes(self, instance: str) -> None:
+        for kind in DATA_VOLUMES:
+            self._daemon.create_volume(self._names.private_volume(instance, kind), self._names.labels)
+        # As in `prepare`: the first mount gives them their owner.
+        self._helper(self._proxy_image(), ["true"], private_mounts(self._names, instance))
 
     def _connect_proxy(self, network: str) -> None:
         proxy = self._daemon.container(self._names.proxy)
@@ -229,6 +248,8 @@ class DockerEngine(DockerBuilds):
             # While the proxy is down its network does not list it, and would be missed when it starts.
             self._daemon.disconnect(self._names.proxy, container)
             self._daemon.remove_network(container)
+            for kind in DATA_VOLUMES:
+                self._daemon.remove_volume(self._names.private_volume(instance, kind))
             self.store().write({f"instances/{instance}": None})
 
     def kill(self, instance: str) -> None:
@@ -272,9 +293,10 @@ class DockerEngine(DockerBuilds):
         _at_once(daemon.remove, [each["Id"] for each in daemon.containers(labels)])
         for network in daemon.networks(labels):
             daemon.remove_network(network["Id"])
-        for kind in VOLUMES:
-            if with_data or kind not in DATA_VOLUMES:
-                daemon.remove_volume(self._names.volume(kind))
+        kept = set() if with_data else {self._names.volume(kind) for kind in DATA_VOLUMES}
+        for volume in daemon.volumes(labels):
+            if volume["Name"] not in kept:
+                daemon.remove_volume(volume["Name"])
         self._remove_unused_dependencies()
 
 

@@ -169,6 +169,11 @@ class Daemon:
         created = self._call("exec_create", container, list(command), stdin=True)
         return _converse(self._call("exec_start", created["Id"], socket=True), request)
 
+    def converse(self, container: str, command: Sequence[str]) -> Conversation:
+        """Start a command in a running container that answers each line of its stdin by a line."""
+        created = self._call("exec_create", container, list(command), stdin=True)
+        return Conversation(self._call("exec_start", created["Id"], socket=True))
+
     def run(self, name: str, config: Mapping[str, Any], request: bytes = b"") -> Answer:
         """Run a command in a container of its own, which is gone when this returns."""
         streams = {"OpenStdin": True, "StdinOnce": True, "AttachStdin": True, "AttachStdout": True}
@@ -220,6 +225,10 @@ class Daemon:
     def volume(self, name: str) -> dict[str, Any] | None:
         return self._found("inspect_volume", name)
 
+    def volumes(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        found: dict[str, Any] = self._call("volumes", filters={"label": _filters(labels)})
+        return found["Volumes"] or []
+
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         self._call("create_volume", name, labels=dict(labels))
 
@@ -253,6 +262,34 @@ def _converse(sock: Any, request: bytes) -> Answer:
             stream, size = struct.unpack(">BxxxL", header)
             streams[stream].append(_exactly(connection, size))
     return Answer(b"".join(streams[1]), b"".join(streams[2]))
+
+
+class Conversation:
+    """Lines to a command in a container, and its answers; the command ends with the connection."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._connection = getattr(sock, "_sock", sock)
+
+    def ask(self, line: bytes) -> Answer:
+        """One line there, one line back.
+
+        Raises:
+            Absent: The command has ended; whether it took the line is not known.
+        """
+        streams: dict[int, bytes] = {1: b"", 2: b""}
+        with _translated():
+            self._connection.sendall(line)
+            while not streams[1].endswith(b"\n"):
+                header = _exactly(self._connection, 8)
+                if not header:
+                    raise Absent("DC-ENGINE-OBJECT-MISSING", streams[2].decode(errors="replace"))
+                stream, size = struct.unpack(">BxxxL", header)
+                streams[stream] += _exactly(self._connection, size)
+        return Answer(streams[1], streams[2])
+
+    def close(self) -> None:
+        self._sock.close()
 
 
 def _exactly(connection: Any, size: int) -> bytes:

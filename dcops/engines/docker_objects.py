@@ -9,7 +9,7 @@ stands in for it while it is down::
     /secrets     volume ...-secrets: read-only here and mounted nowhere else
     /data        memory: Caddy's storage
 
-and from an instance: ``/instances`` read-only, ``/state`` and ``/workspace`` (volumes, or memory for a twin),
+and from an instance: ``/instances`` read-only, ``/state`` and ``/workspace`` (the environment's, or its own for a twin),
 ``/tmp`` (memory).
 """
 
@@ -86,6 +86,10 @@ class Names:
     def volume(self, kind: str) -> str:
         return f"{self.prefix}-{kind}"
 
+    def private_volume(self, instance: str, kind: str) -> str:
+        """State or workspace of an instance that does not share the environment's; it goes with it."""
+        return f"{self.instance(instance)}-{kind}"
+
     def image(self, tag: str) -> str:
         return f"dcops-{self.project.slug}:{tag}"
 
@@ -131,11 +135,7 @@ def _mount(volume: str, target: str, *, read_only: bool = False) -> Config:
 def instance_config(names: Names, spec: InstanceSpec, image: str) -> Config:
     """The container of an instance: it reaches its gateway and nothing else."""
     mounts = [_mount(names.volume("instances"), "/instances", read_only=True)]
-    tmpfs = {"/tmp": "256m"}  # noqa: S108 - memory inside the container
-    if spec.shared_state:
-        mounts += [_mount(names.volume(kind), f"/{kind}") for kind in DATA_VOLUMES]
-    else:
-        tmpfs |= {f"/{kind}": "256m" for kind in DATA_VOLUMES}
+    mounts += volume_mounts(names, DATA_VOLUMES) if spec.shared_state else private_mounts(names, spec.id)
     limits = spec.limits
     network = names.instance(spec.id)
     config = {
@@ -155,7 +155,7 @@ def instance_config(names: Names, spec: InstanceSpec, image: str) -> Config:
             "dcops.build": spec.build,
         },
         "HostConfig": {
-            **hardened(INSTANCE_USER, memory=limits.memory, pids=limits.pids, tmpfs=tmpfs),
+            **hardened(INSTANCE_USER, memory=limits.memory, pids=limits.pids, tmpfs={"/tmp": "256m"}),  # noqa: S108
             "NanoCpus": round(limits.cpus * 1e9),
             "Mounts": mounts,
             "NetworkMode": network,
@@ -232,6 +232,10 @@ def store_mounts(names: Names) -> list[Config]:
 
 def volume_mounts(names: Names, kinds: Sequence[str]) -> list[Config]:
     return [_mount(names.volume(kind), f"/{kind}") for kind in kinds]
+
+
+def private_mounts(names: Names, instance: str) -> list[Config]:
+    return [_mount(names.private_volume(instance, kind), f"/{kind}") for kind in DATA_VOLUMES]
 
 
 def helper_config(names: Names, image: str, command: Sequence[str], mounts: Sequence[Config]) -> Config:
