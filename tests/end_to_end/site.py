@@ -56,13 +56,15 @@ class Site:
         root: The project's directory.
         engine: What `dev` is deployed to.
         settings: For `environment.yaml`, over the defaults of these tests.
-        dcops_path: The command line tool.
+        prefix: Words before each command, as of a program that runs it as somebody else.
+        variables: For each command.
     """
 
     root: Path
     engine: str
     settings: dict[str, Any] = field(default_factory=dict)
-    dcops_path: Path = DCOPS
+    prefix: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
     _module: str = ""
 
     def write(self) -> None:
@@ -90,10 +92,10 @@ class Site:
     @property
     def environ(self) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}
-        return {**own, "NO_COLOR": "1"}
+        return {**own, "NO_COLOR": "1", **self.variables}
 
     def command(self, *words: str) -> list[str]:
-        return [str(self.dcops_path), *words]
+        return [*self.prefix, str(DCOPS), *words]
 
     def dcops(self, *words: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's directory and hold its exit code."""
@@ -170,22 +172,24 @@ class Site:
 
     def remains(self) -> list[str]:
         """What is left of this project on the machine, besides its own directory."""
-        return [*self._processes(), *self._sockets(), *self._docker_objects()]
+        processes = [f"process {number}: {command}" for number, command in self.processes().items()]
+        return [*processes, *self._sockets(), *self._docker_objects()]
 
-    def _processes(self) -> Iterator[str]:
-        mark = str(self.root).encode()
+    def processes(self) -> dict[int, str]:
+        """Command lines by pid of all processes on this host that name the project."""
+        mark, found = f"{self.root}/".encode(), {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 command = (process / "cmdline").read_bytes()
-                found = mark in command or mark in (process / "environ").read_bytes()
+                named = mark in command or mark in (process / "environ").read_bytes()
             except OSError:
                 continue
-            if found and int(process.name) != os.getpid():
-                yield f"process {process.name}: {command.replace(bytes(1), b' ').decode(errors='replace')}"
+            if named and int(process.name) != os.getpid():
+                found[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace")
+        return found
 
     def _sockets(self) -> Iterator[str]:
-        directory = Path(f"/tmp/dcops-{os.getuid()}-{self.world.project.id}")
-        if directory.exists():
+        for directory in Path("/tmp").glob(f"dcops-*-{self.world.project.id}"):
             yield from map(str, [directory, *directory.rglob("*")])
 
     def _docker_objects(self) -> Iterator[str]:
