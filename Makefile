@@ -32,6 +32,6 @@ $(READY): pyproject.toml requirements.lock
 	@echo "setting up .venv" >&2
 	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed (Debian: apt-get install python3-venv)" >&2; exit 6; }
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
-	@.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
-	@.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+	@.venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --compile-bytecode --editable .
 	@touch $(READY)

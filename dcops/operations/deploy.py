@@ -125,6 +125,8 @@ def carry_out(
     began = time.time()
     if planned.does_nothing:
         return report(place, "unchanged", planned, planned.current, began)
+    if place.local.choice() is None:
+        place.say("", f"{place.name} runs on {place.choice.engine}: {place.choice.why}")
     confirm(planned)
     with interruptible() as signals:
         place.local.directory.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,8 @@ def choose(world: World, environment: Environment, asked: str | None) -> EngineC
             why="model: api on the process engine has no isolation",
             do="use Docker (dcops deploy --engine docker), or write `isolation: none` into environment.yaml",
         )
-    return EngineChoice(engine=engine, port=environment.port or free_port(environment.bind), why=why)
+    port = environment.port or free_port(f"{world.project.id} {environment.name}", environment.bind)
+    return EngineChoice(engine=engine, port=port, why=why)
 
 
 def _with_port(environment: Environment, recorded: EngineChoice) -> EngineChoice:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dcops.core.events import OperationEvent
 from dcops.errors import DcopsError, Interrupted, NotRestored, OperationFailed
+from dcops.operations.interrupts import Signalled
 from dcops.operations.steps import backup, record, start, switch, verify
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def undo(run: Run, steps: Iterable[str], error: BaseException | None = None) -> 
                 why=why,
                 do=f"dcops abort {run.place.name}",
             ) from second
-    result = "interrupted" if isinstance(error, Interrupted) else "failed" if error else "aborted"
+    result = "interrupted" if isinstance(error, Signalled) else "failed" if error else "aborted"
     run.place.history.append(record.entry(run, result, error=str(error) if error else ""))
     journal.end()
 
@@ -131,10 +132,9 @@ def _outcome(run: Run, step: Step | None, error: BaseException) -> BaseException
     """The error that the user sees: what failed, and that what served before still does."""
     current = run.current.deployment
     serves = f"{current.revision.short} still serves" if current else "nothing was served before"
-    if isinstance(error, Interrupted):
+    if isinstance(error, Signalled):
         at = f" at step '{step.id}'" if step else ""
-        number = error.exit_code - 128
-        return Interrupted(f"interrupted{at}; taken back, {serves}", signal_number=number)
+        return Interrupted(f"interrupted{at}; taken back, {serves}", signal_number=error.number)
     if isinstance(error, OperationFailed):
         error.why = f"{error.why}; {serves}" if error.why else serves
         return error

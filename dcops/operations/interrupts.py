@@ -14,23 +14,37 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+class Signalled(BaseException):
+    """Raised where the signal arrives; no ``except Exception`` on the way may take it for a failure.
+
+    Attributes:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
 class Signals:
     """Raises on the first signal, unless held: undoing must not be torn by a second Ctrl-C."""
 
     def __init__(self) -> None:
         self.held = False
-        self.received: int | None = None
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         if self.held:
             return
-        self.held, self.received = True, number
-        raise Interrupted("interrupted", signal_number=number)
+        self.held = True
+        raise Signalled(number)
 
 
 @contextmanager
 def interruptible() -> Iterator[Signals]:
-    """Within it a signal raises ``Interrupted`` once; outside the main thread it does nothing."""
+    """Within it a signal raises ``Signalled`` once, which leaves it as ``Interrupted``.
+
+    Outside the main thread it does nothing, as Python gives signals to that one only.
+    """
     signals = Signals()
     if threading.current_thread() is not threading.main_thread():
         yield signals
@@ -40,6 +54,8 @@ def interruptible() -> Iterator[Signals]:
     }
     try:
         yield signals
+    except Signalled as error:
+        raise Interrupted("interrupted; what served still serves", signal_number=error.number) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)

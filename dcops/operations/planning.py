@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -195,4 +196,6 @@ def describe_changes(current: Current, revision: Revision) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    return "(default)" if value is None else str(value)
+    if value is None:
+        return "(default)"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dcops.core import toggles as core_toggles
@@ -51,13 +51,21 @@ class ToggleRow:
 
 @dataclass(frozen=True, slots=True)
 class ToggleReport:
-    """What a change of toggles did."""
+    """What a change of toggles did.
+
+    Attributes:
+        changed: By name: value before, value after; None stands for the default.
+        acknowledged: Instances that follow, and how long after the write they said so.
+        lagging: Warm instances that do not follow yet.
+        at_next_start: Instances without roles, which read their toggles only when they start.
+    """
 
     environment: str
     generation: int
     changed: dict[str, list[Any]]
     acknowledged: tuple[Acknowledgement, ...] = ()
     lagging: tuple[str, ...] = ()
+    at_next_start: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -178,8 +186,9 @@ def _flip(place: Place, current: Current, values: dict[str, Any], reason: str) -
         write_toggle_file(place, values)
         return ToggleReport(place.name, current.toggles.generation, {})
     state = current.toggles.next(values)
-    live = [current.records[name] for name in current.records if _follows(current, name)]
-    deliver(place, state, live)
+    alive = [current.records[name] for name in current.records if _alive(current, name)]
+    deliver(place, state, alive)
+    live = [record for record in alive if record.revision.roles]
     must = _must_acknowledge(place, current, live)
     answers = acknowledgements(place, must, state.generation)
     write_toggle_file(place, values)
@@ -203,11 +212,17 @@ def _flip(place: Place, current: Current, values: dict[str, Any], reason: str) -
             changed=changed,
         )
     lagging = [record.id for record in live if record not in must]
-    report = ToggleReport(place.name, state.generation, changed, tuple(answers))
-    return replace(report, lagging=tuple(_still_behind(place, current, lagging, state.generation)))
+    return ToggleReport(
+        place.name,
+        state.generation,
+        changed,
+        tuple(answers),
+        lagging=tuple(_still_behind(place, current, lagging, state.generation)),
+        at_next_start=tuple(record.id for record in alive if not record.revision.roles),
+    )
 
 
-def _follows(current: Current, name: str) -> bool:
+def _alive(current: Current, name: str) -> bool:
     return name != current.model and current.runs(name)
 
 

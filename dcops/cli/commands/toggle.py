@@ -171,6 +171,9 @@ def _report_lines(report: ToggleReport, arrow: str) -> Iterator[str]:
         yield "  written to toggles.yaml; nothing is deployed that could follow"
         return
     followed = [f"{each.instance} in {each.milliseconds} ms" for each in report.acknowledged]
-    yield f"  generation {report.generation}, acknowledged by {', '.join(followed) or 'nobody: none runs'}"
+    if followed or not report.at_next_start:
+        yield f"  generation {report.generation}, acknowledged by {', '.join(followed) or 'nobody: none runs'}"
+    if report.at_next_start:
+        yield f"  takes effect when {', '.join(report.at_next_start)} starts again: dcops restart {report.environment}"
     if report.lagging:
         yield f"  {style('behind', 'warn')}  {', '.join(report.lagging)} does not serve and follows later"
