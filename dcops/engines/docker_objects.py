@@ -9,8 +9,8 @@ stands in for it while it is down::
     /secrets     volume ...-secrets: read-only here and mounted nowhere else
     /data        memory: Caddy's storage
 
-and from an instance: ``/instances`` read-only, ``/state`` and ``/workspace`` (the environment's, or its own for a twin),
-``/tmp`` (memory).
+and from an instance: ``/instances`` read-only, ``/state`` and ``/workspace`` (the environment's, or its own
+for a twin), ``/tmp`` (memory).
 """
 
 from __future__ import annotations

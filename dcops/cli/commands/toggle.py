@@ -172,8 +172,10 @@ def _report_lines(report: ToggleReport, arrow: str) -> Iterator[str]:
         return
     followed = [f"{each.instance} in {each.milliseconds} ms" for each in report.acknowledged]
     if followed or not report.at_next_start:
-        yield f"  generation {report.generation}, acknowledged by {', '.join(followed) or 'nobody: none runs'}"
+        by = ", ".join(followed) or "nobody: none runs"
+        yield f"  generation {report.generation}, acknowledged by {by}"
     if report.at_next_start:
-        yield f"  takes effect when {', '.join(report.at_next_start)} starts again: dcops restart {report.environment}"
+        late = ", ".join(report.at_next_start)
+        yield f"  takes effect when {late} starts again: dcops restart {report.environment}"
     if report.lagging:
         yield f"  {style('behind', 'warn')}  {', '.join(report.lagging)} does not serve and follows later"
