@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dcops.core.deployment import Deployment
 from dcops.core.events import OperationEvent
 from dcops.core.plan import STEPS, Plan
+from dcops.environments import resolve_key
 from dcops.errors import PreconditionMissing
 from dcops.operations.current import Current, observe, refuse_unfinished
 from dcops.operations.engine_choice import choose
@@ -98,6 +99,9 @@ def deploy(world: World, request: DeployRequest, confirm: Confirm) -> DeployRepo
     place = _place(world, request)
     current = _look(place)
     planned = _fresh(request.plan, current) or _plan(place, request, current)
+    if place.environment.model == "api" and not planned.does_nothing:
+        # A missing key is refused before anything is built or started.
+        resolve_key(place.environment, world.environ)
     return carry_out(
         place,
         planned,
