@@ -16,7 +16,7 @@ Block = dict[str, Any]
 """One content block in the form of the Messages API."""
 
 
-class Fault(Exception):  # noqa: N818 - what ends a turn that nobody stopped
+class Fault(Exception):
     """A turn cannot go on: `code` is stable, the text is for people.
 
     `mid_stream` tells that a reply had begun, so that the turn counts as interrupted and not as failed.

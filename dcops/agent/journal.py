@@ -68,15 +68,15 @@ class JournalError(Exception):
     """What the journal refuses; the message says why."""
 
 
-class JournalTooNew(JournalError):  # noqa: N818 - reads as what is the case
+class JournalTooNew(JournalError):
     """The file needs a newer reader than this release."""
 
 
-class NoSession(JournalError):  # noqa: N818
+class NoSession(JournalError):
     """There is no session of that id."""
 
 
-class TurnRunning(JournalError):  # noqa: N818
+class TurnRunning(JournalError):
     """The session already has a running turn, named by `turn`."""
 
     def __init__(self, turn: str) -> None:
@@ -84,7 +84,7 @@ class TurnRunning(JournalError):  # noqa: N818
         self.turn = turn
 
 
-class TooManyTurns(JournalError):  # noqa: N818
+class TooManyTurns(JournalError):
     """This instance already runs as many turns as it may."""
 
 

@@ -20,7 +20,7 @@ MOST_ENTRIES = 500
 LONGEST_LINE = 2_000
 
 
-class Refused(Exception):  # noqa: N818 - the answer to the model, not a fault of ours
+class Refused(Exception):
     """What cannot be done with a path; the text is for the model."""
 
 
