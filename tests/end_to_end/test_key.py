@@ -179,7 +179,7 @@ def test_a_deploy_without_the_key_changes_nothing(engine: str, sites: Sites) -> 
         failed = site.json("deploy", "dev", code=6)
         assert "PLANTED_KEY" in json.dumps(failed)
         assert until(lambda: not list(site.processes()), 5)
-        assert site.status()["state"] == "not deployed"
+        assert site.status()["state"] == "absent"
 
 
 def test_tools_of_a_real_model_do_not_run_on_the_host_unasked(sites: Sites) -> None:
