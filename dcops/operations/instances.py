@@ -157,7 +157,8 @@ def acknowledged(
         return False
     if role is not None and document.get("role_acknowledged") != role:
         return False
-    return generation is None or int(document["toggles"]["generation"]) >= generation
+    # An instance that is still starting has no generation yet.
+    return generation is None or int(document["toggles"]["generation"] or 0) >= generation
 
 
 def await_acknowledged(place: Place, record: InstanceRecord, *, timeout: float, **expected: Any) -> bool:

@@ -218,7 +218,7 @@ def _toggles(current: Current, seen: dict[str, Any]) -> ToggleStatus:
         return ToggleStatus(current.toggles.generation)
     schema = current.record.revision.schema
     values = core_toggles.effective(core_toggles.project(current.toggles.values, schema), schema)
-    followed = int((seen.get("toggles") or {}).get("generation", 0))
+    followed = int((seen.get("toggles") or {}).get("generation") or 0)  # null while it starts
     return ToggleStatus(current.toggles.generation, core_toggles.digest(values), followed)
 
 
