@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as jsonlib
 import time
 from dataclasses import dataclass
@@ -264,7 +265,9 @@ class Client:
             sent["Content-Type"] = "application/json"
         connection = self._connection(timeout)
         try:
-            connection.request(method, path, body, sent)
+            # A server that refuses early may close before it has read the body; its answer is there all the same.
+            with contextlib.suppress(BrokenPipeError):
+                connection.request(method, path, body, sent)
             return connection, connection.getresponse()
         except Exception as error:
             connection.close()

@@ -7,6 +7,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from dcops.core.environment import Environment, Project
 from dcops.engines.docker import DockerEngine
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     DockerEngines = Callable[..., DockerEngine]
+
+
+# The same examples at every run, and no verdict by a busy machine's clock.
+settings.register_profile("dcops", deadline=None, derandomize=True)
+settings.load_profile("dcops")
 
 
 @pytest.fixture(scope="session")
