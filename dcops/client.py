@@ -265,7 +265,7 @@ class Client:
             sent["Content-Type"] = "application/json"
         connection = self._connection(timeout)
         try:
-            # A server that refuses early may close before it has read the body; its answer is there all the same.
+            # A server that refuses early may close before it has read the body, and has answered.
             with contextlib.suppress(BrokenPipeError):
                 connection.request(method, path, body, sent)
             return connection, connection.getresponse()
