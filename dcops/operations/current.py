@@ -30,6 +30,7 @@ class Current:
         serving: Id of the instance that the pointer names; empty when nothing serves.
         model: Id of the scripted model's instance, empty when none runs.
         roles: The role in each instance's control file.
+        generations: The toggle generation in each instance's control file.
     """
 
     serving: str = ""
@@ -37,6 +38,7 @@ class Current:
     instances: dict[str, InstanceState] = field(default_factory=dict)
     records: dict[str, InstanceRecord] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
+    generations: dict[str, int] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     toggles: ToggleState = field(default_factory=ToggleState)
     unfinished: Unfinished | None = None
@@ -75,7 +77,8 @@ def observe(place: Place) -> Current:
     names = [name.removesuffix(".json") for name in listing]
     fixed = (POINTER, MODEL_POINTER, history.PATH, toggles.PATH, journal.PATH)
     role_files = {name: f"instances/{name}/role.json" for name in names}
-    contents = store.read(*fixed, *map(instances.path, names), *role_files.values())
+    toggle_files = {name: f"instances/{name}/toggles.json" for name in names}
+    contents = store.read(*fixed, *map(instances.path, names), *role_files.values(), *toggle_files.values())
     records = {
         name: instances.parse(content) for name in names if (content := contents[instances.path(name)])
     }
@@ -87,6 +90,11 @@ def observe(place: Place) -> Current:
         records=records,
         roles={
             name: json.loads(text)["role"] for name, path in role_files.items() if (text := contents[path])
+        },
+        generations={
+            name: json.loads(text)["generation"]
+            for name, path in toggle_files.items()
+            if (text := contents[path])
         },
         entries=history.parse(contents[history.PATH]),
         toggles=toggles.parse(contents[toggles.PATH]),

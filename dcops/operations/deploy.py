@@ -191,7 +191,9 @@ def _look(place: Place) -> Current:
 def _plan(place: Place, request: DeployRequest, current: Current) -> Plan:
     release = load_release(place.environment.implementation)
     place.world.environments.check_toggles(place.name, release.schema)
-    values = set_values(place.environment.toggles, request.sets, release.schema)
+    # Read anew: a toggle may have been flipped, in the file too, while this deploy was building.
+    wanted = place.world.environments.load(place.name).toggles
+    values = set_values(wanted, request.sets, release.schema)
     revision = replace(revision_of(place, release, configuration(place.environment)), toggles=values)
     return make_plan(
         place,

@@ -124,8 +124,9 @@ def _steps(
     kind: Kind,
 ) -> list[Step]:
     switches = candidate != current.serving
-    # A fresh candidate starts with the new values; one that runs already must be told.
-    toggles = not fresh and current.toggles.values != revision.toggles
+    # A fresh candidate starts with the new values; one that runs already must be told, unless it knows.
+    knows = current.generations.get(candidate) == current.toggles.generation
+    toggles = not fresh and not (knows and current.toggles.values == revision.toggles)
     proxy = not current.proxy.running or current.proxy.configuration != proxy_digest(place)
     model = fresh and (bool(twin) or place.environment.model == "scripted") and needs_model(place, current)
     build = fresh and (not place.engine.has_build(revision.build) or model)

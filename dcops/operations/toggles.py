@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,16 @@ from dcops.records.lock import actor
 from dcops.releases.context import load_release
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
+    from dcops.core.environment import Environment
     from dcops.operations.world import Place, World
     from dcops.records.instances import InstanceRecord
 
 LOCK_SECONDS = 10.0
+
+Values = dict[str, Any]
+Edit = Callable[[Values, Values], Values]  # values in force and the schema -> values wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +105,31 @@ def set_toggle(world: World, environment: str, name: str, text: str, *, reason: 
         UsageError: The toggle or the value is wrong; nothing was changed.
         NotAcknowledged: It was written, but an instance did not say in time that it follows.
     """
-    schema, in_force = _schema_and_values(world, environment)
-    value = core_toggles.parse(name, text, schema)
-    wanted = dict(in_force if in_force is not None else world.environments.load(environment).toggles)
-    return _change(world, environment, {**wanted, name: value}, schema, reason)
+
+    def edit(values: Values, schema: Values) -> Values:
+        return {**values, name: core_toggles.parse(name, text, schema)}
+
+    return _change(world, environment, edit, [name], reason)
 
 
 def unset_toggle(world: World, environment: str, name: str, *, reason: str = "") -> ToggleReport:
     """Go back to the schema's default."""
-    schema, in_force = _schema_and_values(world, environment)
-    core_toggles.declaration(name, schema)
-    wanted = dict(in_force if in_force is not None else world.environments.load(environment).toggles)
-    wanted.pop(name, None)
-    return _change(world, environment, wanted, schema, reason)
+
+    def edit(values: Values, schema: Values) -> Values:
+        core_toggles.declaration(name, schema)
+        return {each: value for each, value in values.items() if each != name}
+
+    return _change(world, environment, edit, [name], reason)
 
 
 def apply_toggles(world: World, environment: str, *, reason: str = "") -> ToggleReport:
     """Bring what ``toggles.yaml`` says into force."""
-    schema, _ = _schema_and_values(world, environment)
-    world.environments.check_toggles(environment, schema)
-    return _change(world, environment, dict(world.environments.load(environment).toggles), schema, reason)
+
+    def edit(_values: Values, schema: Values) -> Values:
+        world.environments.check_toggles(environment, schema)
+        return dict(world.environments.load(environment).toggles)
+
+    return _change(world, environment, edit, [], reason)
 
 
 def validate_toggles(world: World, environment: str | None = None) -> list[str]:
@@ -149,49 +159,72 @@ def _schema_and_values(world: World, environment: str) -> tuple[dict[str, Any], 
     return load_release(loaded.implementation).schema, None
 
 
-def _change(
-    world: World, environment: str, values: Mapping[str, Any], schema: dict[str, Any], reason: str
-) -> ToggleReport:
-    if found := core_toggles.validate(values, schema):
-        raise core_toggles.invalid(found)
+def _change(world: World, environment: str, edit: Edit, names: Collection[str], reason: str) -> ToggleReport:
+    """Edit the values in force, which are read under the lock: two flips at once are both kept.
+
+    Args:
+        names: Toggles whose entries in ``toggles.yaml`` follow.
+    """
     loaded = world.environments.load(environment)
     choice = world.local(environment).choice()
     if choice is None:
-        return _write_file_only(world, environment, loaded.toggles, values)
+        return _write_file_only(world, loaded, edit)
     place = world.place(loaded, choice)
     with place.lock.acquire("toggle", wait=LOCK_SECONDS):
         current = observe(place)
         refuse_unfinished(current, environment)
-        return _flip(place, current, dict(values), reason)
+        if current.record is None:
+            return _write_file_only(world, loaded, edit)
+        values = _edited(current.toggles.values, current.record.revision.schema, edit)
+        return _flip(place, current, values, names, reason)
 
 
-def _write_file_only(
-    world: World, environment: str, before: Mapping[str, Any], values: Mapping[str, Any]
-) -> ToggleReport:
-    changed = core_toggles.changes(before, values)
+def _edited(values: Values, schema: Values, edit: Edit) -> Values:
+    """The values wanted; those that an earlier release which serves again does not know are left alone.
+
+    Raises:
+        UsageError: They are wrong, alone or together.
+    """
+    unknown = values.keys() - core_toggles.project(values, schema).keys()
+    wanted = edit(values, schema)
+    checked = {name: value for name, value in wanted.items() if name not in unknown or value != values[name]}
+    if found := core_toggles.validate(checked, schema):
+        raise core_toggles.invalid(found)
+    return wanted
+
+
+def _write_file_only(world: World, environment: Environment, edit: Edit) -> ToggleReport:
+    schema = load_release(environment.implementation).schema
+    values = _edited(environment.toggles, schema, edit)
+    changed = core_toggles.changes(environment.toggles, values)
     world.environments.set_toggles(
-        environment,
+        environment.name,
         {each.name: each.new for each in changed if each.name in values},
         unset=[each.name for each in changed if each.name not in values],
     )
-    return ToggleReport(environment, 0, {each.name: [each.old, each.new] for each in changed})
+    return ToggleReport(environment.name, 0, {each.name: [each.old, each.new] for each in changed})
 
 
-def _flip(place: Place, current: Current, values: dict[str, Any], reason: str) -> ToggleReport:
+def _flip(
+    place: Place, current: Current, values: Values, names: Collection[str], reason: str
+) -> ToggleReport:
     began = time.time()
     changed = {
         each.name: [each.old, each.new] for each in core_toggles.changes(current.toggles.values, values)
     }
-    if not changed:
-        write_toggle_file(place, values)
+    # A flip that was cut short has written its generation, but perhaps not to the instances.
+    behind = current.generations.get(current.serving) != current.toggles.generation
+    if not changed and not behind:
+        write_toggle_file(place, values, names)
         return ToggleReport(place.name, current.toggles.generation, {})
-    state = current.toggles.next(values)
-    alive = [current.records[name] for name in current.records if _alive(current, name)]
-    deliver(place, state, alive)
+    state = current.toggles.next(values) if changed else current.toggles
+    # What does not run now may be started again, and then reads what is written here.
+    deliver(place, state, [record for name, record in current.records.items() if name != current.model])
+    alive = [record for name, record in current.records.items() if _alive(current, name)]
     live = [record for record in alive if record.revision.roles]
     must = _must_acknowledge(place, current, live)
     answers = acknowledgements(place, must, state.generation)
-    write_toggle_file(place, values)
+    write_toggle_file(place, values, names)
     late = [each.instance for each in answers if each.milliseconds is None]
     place.history.append(
         Entry(

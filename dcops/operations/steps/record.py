@@ -13,6 +13,8 @@ from dcops.records import toggles
 from dcops.records.lock import actor
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from dcops.operations.steps.run import Run
     from dcops.operations.world import Place
 
@@ -39,7 +41,8 @@ def do(run: Run) -> None:
     )
     run.place.store.write(toggles.files(run.toggles))
     run.place.history.append(entry(run, "ok", deployment))
-    write_toggle_file(run.place, plan.revision.toggles)
+    names = {change.name for change in changes(plan.before.values, plan.revision.toggles)}
+    write_toggle_file(run.place, plan.revision.toggles, names)
     run.values["deployment"] = deployment.to_json()
 
 
@@ -66,10 +69,11 @@ def journal_id(place: Place) -> str:
         return ""
 
 
-def write_toggle_file(place: Place, values: dict[str, Any]) -> None:
-    """Make ``toggles.yaml`` say what is in force, so that the file is no drift."""
+def write_toggle_file(place: Place, values: dict[str, Any], names: Collection[str]) -> None:
+    """Make ``toggles.yaml`` say what is in force of these toggles; the others may be edited by hand."""
     environments = place.world.environments
-    changed = changes(environments.load(place.name).toggles, values)
+    file = environments.load(place.name).toggles
+    changed = [change for change in changes(file, values) if change.name in names]
     environments.set_toggles(
         place.name,
         {change.name: change.new for change in changed if change.name in values},
