@@ -157,18 +157,16 @@ class Site:
     # The end
 
     def down(self) -> None:
-        """Take everything down, images too."""
-        choice = self.world.local("dev").choice()
-        if choice is None:
-            return
-        engine = self.place.engine
+        """Take everything down: data, images, and what a failed test left."""
+        world = self.world
+        engine = world.engines(self.engine, world.project, world.environments.load("dev"))
         try:
-            self.dcops("down", "dev", "--with-data", "--yes")
+            if world.local("dev").choice() is not None:
+                self.dcops("down", "dev", "--with-data", "--yes")
         finally:
             engine.remove(with_data=True)
-            if self.engine == "docker":
-                for build in engine.builds():
-                    engine.remove_build(build)
+            for build in engine.builds():
+                engine.remove_build(build)
 
     def remains(self) -> list[str]:
         """What is left of this project on the machine, besides its own directory."""

@@ -155,11 +155,11 @@ def test_a_backup_is_rolled_back_to_byte_for_byte(served: Site) -> None:
 
 def forget(served: Site, release: str) -> None:
     """Remove everything that a release could be started from again, but its backup."""
-    place, current = served.place, served.current()
-    builds = {
-        record.revision.build for record in current.records.values() if record.revision.release == release
-    }
     until(lambda: all(state.release != release for state in running(served)), 60, "drained")
+    place, current = served.place, served.current()
+    for instance in current.instances.values():
+        if instance.release == release:
+            place.engine.stop(instance.id)
     builds = {
         each.deployment.revision.build
         for each in current.entries
