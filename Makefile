@@ -12,6 +12,10 @@ help: ## list the targets
 
 up: $(READY) ## set up, deploy dev, say where it is
 	@.venv/bin/dcops deploy dev
+	@printf '%s\n' '' 'The URL opens a page that says what this is. Try next (`. .venv/bin/activate` makes it just `dcops`):' \
+		'  .venv/bin/dcops chat dev "run: for i in 1 2 3; do echo line \$$i; sleep 1; done"' \
+		'  .venv/bin/dcops verify dev' \
+		'  .venv/bin/dcops toggle set use_streaming_bash false --env dev --reason "try"'
 
 test: $(READY) ## set up and run all tests
 	@.ci/test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,20 @@ def test_a_failed_deploy_ends_in_an_error_of_the_same_stream(
     assert (document["type"], document["cause"], document["exit_code"]) == ("result", "start", 3)
     assert inside("deploy") == 3
     assert "boom" in capsys.readouterr().err
+
+
+def test_a_restart_offers_no_way_back(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    def restart(_world: Any, environment: str, _confirm: Any, **_more: Any) -> DeployReport:
+        plan = replace(make_plan(environment=environment), kind="restart")
+        return DeployReport(environment, "deployed", plan, None, "http://x", "/token", 2.0)
+
+    monkeypatch.setattr("dcops.operations.lifecycle.restart", restart)
+    assert inside("restart", "dev") == 0
+    out = capsys.readouterr().out
+    assert "Restarted" in out
+    assert "Undo" not in out
 
 
 @pytest.mark.parametrize("command", ["deploy", "rollback --env"])

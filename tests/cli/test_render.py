@@ -55,6 +55,13 @@ def test_plain_lines_say_when_where_and_how_long(capsys: pytest.CaptureFixture[s
     ]
 
 
+def test_plain_lines_say_the_environment_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with Plain(Console("never"), "dev") as progress:
+        progress.emit(OperationEvent("", "note", "dev runs on process: no Docker daemon answers"))
+    line = capsys.readouterr().err.rstrip()
+    assert line.partition(" ")[2] == "dev runs on process: no Docker daemon answers"
+
+
 def test_a_long_step_gives_signs_of_life_and_a_finished_one_none(capsys: pytest.CaptureFixture[str]) -> None:
     seen = ""
 

@@ -147,7 +147,7 @@ def _report_lines(report: DeployReport) -> Iterator[str]:
         yield f"{style(verb, 'good')}  {report.environment}  {release}  in {length(report.seconds)}"
     yield f"  URL    {report.url}"
     yield f"  Token  {report.token_file}"
-    if report.result == "deployed":
+    if report.result == "deployed" and (plan is None or plan.kind != "restart"):
         yield f"  Undo   {_undo(report)}"
 
 

@@ -43,7 +43,8 @@ class Plain(Progress):
             event.step,
             "" if event.state == "note" else event.state,
             length(event.seconds),
-            event.text,
+            # Each line begins with the environment already.
+            event.text.removeprefix(f"{self._environment} "),
         ]
         self._line(parts)
 
