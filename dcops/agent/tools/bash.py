@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 TIMEOUT = 120
 LONGEST = 3600
 
+MOST_SHELLS = 32
+"""Shells that are kept between commands; with one more, the one that was idle the longest ends."""
+
 
 class Bash:
     """Runs commands in the session's shell, which keeps its directory, variables and functions."""
@@ -73,7 +76,7 @@ class Bash:
             yield ToolResult("A command cannot contain a NUL character.", "error")
             return
         try:
-            shell, note = self._shell(context)
+            shell, note = await self._shell(context)
         except OSError as error:
             yield ToolResult(f"The shell does not start: {error}.", "error")
             return
@@ -93,23 +96,33 @@ class Bash:
                 await self.close(context.session)
         yield _result(note + output.for_model(), end, seconds)
 
-    def _shell(self, context: ToolContext) -> tuple[Shell, str]:
+    async def _shell(self, context: ToolContext) -> tuple[Shell, str]:
         """The session's shell, and what the model must know about a new one."""
-        shell = self._shells.get(context.session)
+        shell = self._shells.pop(context.session, None)
         if shell and shell.alive:
+            self._shells[context.session] = shell  # now the last: their order tells the idlest
             return shell, ""
+        if shell:
+            await shell.kill()  # it ended by itself; what it started may not have
         had_one = shell is not None or context.directory is not None
         last = Path(context.directory) if context.directory else None
         directory = last if last and last.is_dir() else context.workspace
+        await self._make_room()
         shell = self._shells[context.session] = Shell(directory)
         note = f"[a new shell in {directory}: variables and jobs of the earlier one are gone]\n"
         return shell, note if had_one else ""
 
+    async def _make_room(self) -> None:
+        idle = [session for session, shell in self._shells.items() if not shell.busy]
+        surplus = idle[: max(len(self._shells) - MOST_SHELLS + 1, 0)]
+        # All are taken out before the first wait, in which another session could come back to its shell.
+        await asyncio.gather(*[shell.kill() for shell in map(self._shells.pop, surplus)])
+
     async def close(self, session: str | None = None) -> None:
         """Kills the session's shell (or all) with everything that was started in it."""
-        for name in [session] if session else list(self._shells):
-            if shell := self._shells.pop(name, None):
-                await shell.kill()
+        names = [session] if session else list(self._shells)
+        shells = [self._shells.pop(name) for name in names if name in self._shells]
+        await asyncio.gather(*(shell.kill() for shell in shells))
 
 
 async def _until(items: AsyncIterator[bytes | End], seconds: float) -> AsyncIterator[bytes | End]:

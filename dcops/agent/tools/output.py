@@ -15,7 +15,7 @@ HEAD = TAIL = 15_000
 ON_DISK = 256 * 1024 * 1024
 """Bytes of one output that are kept."""
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
 
 
 class Output:
@@ -27,6 +27,7 @@ class Output:
         self._file: BinaryIO | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._room = ON_DISK
+        self._unkept = ""
         self._head = ""
         self._tail = ""
         self._characters = 0
@@ -44,18 +45,27 @@ class Output:
         return text
 
     def _keep(self, data: bytes) -> None:
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("wb", buffering=0)
-        self._file.write(data[: self._room])
-        self._room = max(self._room - len(data), 0)
+        """Writes to the file; the command goes on when that fails, and the model is told."""
+        kept = data[: self._room]
+        if len(kept) < len(data):
+            self._unkept = self._unkept or f"the file takes {ON_DISK} bytes"
+        self._room -= len(kept)
+        if not kept:
+            return
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("wb", buffering=0)
+            self._file.write(kept)
+        except OSError as error:
+            self._unkept, self._room = str(error.strerror or error), 0
 
     def for_model(self) -> str:
         """Head and tail with the number of characters left out, free of terminal escapes."""
-        left_out = self._characters - len(self._head) - len(self._tail)
-        gap = (
-            f"\n[... {left_out} characters left out; all of it is in {self._path} ...]\n" if left_out else ""
-        )
+        gap = ""
+        if left_out := self._characters - len(self._head) - len(self._tail):
+            where = f"what could be kept of it ({self._unkept})" if self._unkept else "all of it"
+            gap = f"\n[... {left_out} characters left out; {where} is in {self._path} ...]\n"
         return _ESCAPES.sub("", self._head + gap + self._tail)
 
     def close(self) -> None:

@@ -30,11 +30,25 @@ GRACE = 0.08
 MARK = "AGENT_SHELL"
 """Environment variable by which processes that left the shell's group are still found."""
 
+# The end of a command is told where the next one is waited for: `continue` and `break` in a command act on
+# these loops, and so come by here as well.
 _DRIVER = """
-while IFS= read -r -d '' -u {commands} __agent_command; do
-  eval "$__agent_command" </dev/null {commands}<&- {ends}>&-
-  printf '%s\\0%s\\0' "$?" "$PWD" >&{ends}
+while :; do
+  while
+    __agent_code=$?
+    [[ -z ${{__agent_command+x}} ]] || builtin printf '%s\\0%s\\0' "$__agent_code" "$PWD" >&{ends}
+    IFS= builtin read -r -d '' -u {commands} __agent_command || exit
+  do
+    eval "$__agent_command" </dev/null {commands}<&- {ends}>&-
+  done
 done
+"""
+
+# The guard waits for the end of a pipe that only the agent holds. It is a child from before the exec, so that
+# `wait` in a command knows nothing of it.
+_GUARD = """
+{{ builtin read -r -u {life}; kill -KILL 0; }} >/dev/null 2>&1 {commands}<&- {ends}>&- &
+exec bash --noprofile --norc -c "$0" {life}<&-
 """
 
 
@@ -48,7 +62,10 @@ class End:
 
 
 class Shell:
-    """One bash process with its group; one command at a time."""
+    """One bash process with its group; one command at a time.
+
+    A guard in the group kills it when the agent dies without a chance to: no command outlives its agent.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Starts bash in `directory`.
@@ -57,29 +74,41 @@ class Shell:
             OSError: there is no bash, or no such directory.
         """
         self._mark = uuid.uuid4().hex
-        commands_in, self._commands = os.pipe()
-        self._ends, ends_out = os.pipe()
-        self._output, output_in = os.pipe()
+        self._ours: list[int] = []
+        theirs: list[int] = []
         try:
-            self._process = subprocess.Popen(
-                ["bash", "--noprofile", "--norc", "-c", _DRIVER.format(commands=commands_in, ends=ends_out)],
-                stdin=subprocess.DEVNULL,
-                stdout=output_in,
-                stderr=output_in,
-                cwd=directory,
-                env={**environment(os.environ), MARK: self._mark},
-                pass_fds=(commands_in, ends_out),
-                start_new_session=True,
-            )
+            for n in range(4):
+                reading, writing = os.pipe()
+                theirs.append(reading if n < 2 else writing)
+                self._ours.append(writing if n < 2 else reading)
+            self._commands, _life, self._ends, self._output = self._ours
+            self._process = self._start(directory, *theirs)
         except OSError:
             self._close_pipes()
             raise
         finally:
-            for inner in (commands_in, ends_out, output_in):
-                os.close(inner)
+            for descriptor in theirs:
+                os.close(descriptor)
         for descriptor in (self._ends, self._output):
             os.set_blocking(descriptor, False)
         self._end = b""
+        self.busy = False
+
+    def _start(
+        self, directory: Path, commands: int, life: int, ends: int, output: int
+    ) -> subprocess.Popen[bytes]:
+        guard = _GUARD.format(life=life, commands=commands, ends=ends)
+        driver = _DRIVER.format(commands=commands, ends=ends)
+        return subprocess.Popen(
+            ["bash", "--noprofile", "--norc", "-c", guard, driver],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=directory,
+            env={**environment(os.environ), MARK: self._mark},
+            pass_fds=(commands, life, ends),
+            start_new_session=True,
+        )
 
     async def run(self, command: str) -> AsyncIterator[bytes | End]:
         """Runs a command: its output (stdout and stderr in one) as it comes, and last its End.
@@ -88,6 +117,7 @@ class Shell:
         """
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
+        self.busy = True
         await self._send(command)
         loop.add_reader(self._output, ready.set)
         loop.add_reader(self._ends, ready.set)
@@ -109,6 +139,7 @@ class Shell:
                         await ready.wait()
                 ready.clear()
         finally:
+            self.busy = False
             loop.remove_reader(self._output)
             loop.remove_reader(self._ends)
 
@@ -130,7 +161,7 @@ class Shell:
         if self._end.count(b"\0") >= 2:
             code, directory, _ = self._end.split(b"\0", 2)
             self._end = b""
-            return End(int(code), os.fsdecode(directory))
+            return End(int(code), _text(directory))
         code_of_shell = self._process.poll()
         return None if code_of_shell is None else End(code_of_shell, None, alive=False)
 
@@ -139,7 +170,7 @@ class Shell:
         self._signal(signal.SIGTERM)
         await _until(lambda: not self._signal(0), GRACE)
         self._signal(signal.SIGKILL)
-        _kill_marked(self._mark)
+        await asyncio.to_thread(_kill_marked, self._mark)  # reads about every process there is
         await _until(lambda: not self.alive, 1)
         self._close_pipes()
 
@@ -151,15 +182,22 @@ class Shell:
         return True
 
     def _close_pipes(self) -> None:
-        for descriptor in (self._commands, self._ends, self._output):
-            with suppress(OSError):
-                os.close(descriptor)
+        while self._ours:
+            os.close(self._ours.pop())
 
 
 def environment(inherited: os._Environ[str] | dict[str, str]) -> dict[str, str]:
     """What commands see: nothing that lets them speak for the agent, and no pagers that wait for a key."""
     kept = {key: value for key, value in inherited.items() if not key.startswith(("ANTHROPIC_", "DCOPS_"))}
     return {**kept, "TERM": "dumb", "PAGER": "cat", "GIT_PAGER": "cat", "PYTHONUNBUFFERED": "1"}
+
+
+def _text(directory: bytes) -> str | None:
+    """The directory, if its name can be written down."""
+    try:
+        return directory.decode() or None
+    except UnicodeDecodeError:
+        return None
 
 
 async def _until(condition: Callable[[], bool], seconds: float) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -58,6 +62,10 @@ def _in(
         ("cat <<X\nhello\nX", "hello\n", "ok", 0),
         ("echo out; echo err >&2", "out\nerr\n", "ok", 0),
         ("true", "[exit code 0]", "ok", 0),
+        ("continue", "[exit code 0]", "ok", 0),
+        ("break", "[exit code 0]", "ok", 0),
+        ("printf() { :; }; read() { :; }; echo hi", "hi\n", "ok", 0),
+        ("PWD=$'\\xff'; echo hi", "hi\n", "ok", 0),
         ("echo no; false", "no\n[exit code 1]", "error", 1),
         ("printf x; (exit 7)", "x\n[exit code 7]", "error", 7),
         ("read line; echo got $line", "got\n", "ok", 0),
@@ -275,5 +283,67 @@ def test_small_commands_and_large_outputs_are_quick(tmp_path: Path) -> None:
         began = time.perf_counter()
         await terminal.run("head -c 50000000 /dev/zero | tr '\\0' x")
         assert time.perf_counter() - began < 3
+
+    _in(tmp_path, test)
+
+
+def test_no_command_outlives_an_agent_that_is_killed(tmp_path: Path, wait_until: Any) -> None:
+    agent = """
+import asyncio, pathlib, sys
+from dcops.agent.tools.shell import Shell
+async def main():
+    async for item in Shell(pathlib.Path(sys.argv[1])).run("echo $$; sleep 5000 & sleep 5000"):
+        print(item.decode(), end="", flush=True)
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", agent, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        group = int(process.stdout.readline())
+        assert _is_group(group)
+        process.kill()
+    asyncio.run(wait_until(lambda: not _is_group(group)))
+
+
+def _is_group(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_an_idle_shell_ends_when_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcops.agent.tools.bash.MOST_SHELLS", 2)
+    bash = Bash()
+
+    async def run(session: str, command: str) -> str:
+        context = ToolContext(session, tmp_path, tmp_path / "out" / "c.log")
+        items = [item async for item in bash.run({"command": command}, context)]
+        return str(items[-1].content)  # type: ignore[union-attr]
+
+    async def test() -> None:
+        for session in ("first", "second"):
+            await run(session, f"name={session}")
+        held = asyncio.create_task(run("first", "sleep 0.3; echo $name"))
+        await asyncio.sleep(0)
+        await run("third", "name=third")
+        assert await held == "first\n"
+        assert await run("third", "echo $name") == "third\n"
+        assert (await run("second", "echo =$name")).endswith("=\n")
+        await bash.close()
+
+    asyncio.run(test())
+
+
+def test_a_shell_that_died_unseen_leaves_nothing(tmp_path: Path, wait_until: Any) -> None:
+    async def test(terminal: Terminal) -> None:
+        await terminal.run("true")
+        before = _descriptors()
+        for _ in range(3):
+            pid = int((await terminal.run("echo $$")).content.splitlines()[-1])
+            os.kill(pid, signal.SIGKILL)
+            await wait_until(lambda: not terminal.bash._shells["s"].alive)
+        assert "new shell" in (await terminal.run("echo hi")).content
+        assert _descriptors() == before
 
     _in(tmp_path, test)

@@ -50,3 +50,18 @@ def test_the_file_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_the_model_sees_no_escapes(tmp_path: Path) -> None:
     coloured = b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07plain \x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\ \x1bM"
     assert _fed(tmp_path / "o", coloured).for_model() == "red plain link "
+
+
+@pytest.mark.parametrize(
+    "escape",
+    ["\x1b(B\x1b[m", "\x1b[>4;1m", "\x1b7\x1b8\x1b=", "\x1bP1;2|payload\x1b\\", "\x1b[?2026h", "\x1bc"],
+)
+def test_escapes_of_real_programs_are_taken_out(tmp_path: Path, escape: str) -> None:
+    assert _fed(tmp_path / "o", f"a{escape}b".encode()).for_model() == "ab"
+
+
+def test_a_full_disk_is_told_and_breaks_nothing(tmp_path: Path) -> None:
+    (tmp_path / "o").symlink_to("/dev/full")
+    shown = _fed(tmp_path / "o", b"a" * HEAD, b"b" * 1234, b"c" * TAIL).for_model()
+    assert shown.startswith("a" * HEAD)
+    assert "1234 characters left out; what could be kept of it (No space left on device)" in shown
