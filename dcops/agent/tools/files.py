@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
+from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 from .tool import Effect, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from .tool import ToolContext
 
 MOST_CHARACTERS = 60_000
 MOST_ENTRIES = 500
 LONGEST_LINE = 2_000
+
+FARTHEST = 64 * 1024 * 1024
+"""Characters of a file that are looked through; nobody can stop a thread that reads on."""
 
 
 class Refused(Exception):
@@ -89,65 +94,96 @@ def confined(path: str, workspace: Path) -> Path:
 
 
 def _view(arguments: dict[str, Any], workspace: Path) -> str:
-    path = confined(arguments["path"], workspace)
-    if path.is_dir():
-        if "view_range" in arguments:
-            raise Refused("view_range is for files; this is a directory")
-        return _directory(path)
+    name, view_range = arguments["path"], arguments.get("view_range")
+    path = confined(name, workspace)
     if not path.exists():
-        raise Refused(f"{arguments['path']} does not exist")
-    if not path.is_file():
-        raise Refused(f"{arguments['path']} is neither a file nor a directory")
-    return _file(path, arguments.get("view_range"))
+        raise Refused(f"{name} does not exist")
+    with _opened(path, workspace.resolve()) as opened:
+        mode = os.fstat(opened).st_mode
+        if stat.S_ISDIR(mode):
+            if view_range:
+                raise Refused("view_range is for files; this is a directory")
+            return _directory(opened)
+        if not stat.S_ISREG(mode):
+            raise Refused(f"{name} is neither a file nor a directory")
+        return _file(opened, path.name, view_range)
 
 
-def _file(path: Path, view_range: list[int] | None) -> str:
+@contextmanager
+def _opened(path: Path, root: Path) -> Iterator[int]:
+    """A descriptor of what stands at `path`, looked at once more: a link may have been put there since."""
+    # Without O_NONBLOCK a named pipe would hold the thread until somebody writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        with suppress(FileNotFoundError):  # not every system tells what is open
+            if not Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(root):
+                raise Refused(f"{path} is outside the workspace {root}")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _file(opened: int, name: str, view_range: list[int] | None) -> str:
     """Numbered lines; reads no further than it must, so the size of the file does not matter."""
     first, last = view_range or (1, -1)
     if first < 1 or (last != -1 and last < first):
         raise Refused(f"view_range {view_range} must be [first, last] with 1 <= first <= last, or last -1")
     shown: list[str] = []
     characters = 0
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with open(opened, encoding="utf-8", errors="replace", closefd=False) as file:
         if "\0" in file.read(4096):
-            raise Refused(f"{path.name} is a binary file of {path.stat().st_size} bytes")
+            raise Refused(f"{name} is a binary file of {os.fstat(opened).st_size} bytes")
         file.seek(0)
-        for number, line in enumerate(islice(file, first - 1, None if last == -1 else last), first):
+        for number, line in enumerate(islice(_lines(file), first - 1, None if last == -1 else last), first):
             characters += min(len(line), LONGEST_LINE)
             if characters > MOST_CHARACTERS:
                 shown.append(f"[... cut before line {number}; use view_range to see more ...]")
                 break
-            shown.append(f"{number:6}\t{_short(line)}")
+            shown.append(f"{number:6}\t{line}")
     if not shown:
         return "[the file is empty]" if first == 1 else f"[the file has fewer than {first} lines]"
     return "\n".join(shown)
 
 
-def _short(line: str) -> str:
-    line = line.rstrip("\n")
-    return (
-        line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} [... {len(line) - LONGEST_LINE} more]"
-    )
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines, long ones cut; never holds more of one than is shown of it.
+
+    Raises:
+        Refused: too much had to be looked through.
+    """
+    seen = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        length, piece = len(line), line
+        while not piece.endswith("\n") and seen + length <= FARTHEST and (piece := file.readline(1 << 16)):
+            length += len(piece)
+        seen += length
+        if seen > FARTHEST:
+            raise Refused(f"only the first {FARTHEST} characters of a file are looked through; use a command")
+        length -= piece.endswith("\n")
+        more = length - LONGEST_LINE
+        yield f"{line[:LONGEST_LINE]} [... {more} more]" if more > 0 else line.rstrip("\n")
 
 
-def _directory(path: Path) -> str:
-    entries = list(islice(_entries(path, 2), MOST_ENTRIES + 1))
-    lines = [
-        str(entry.relative_to(path)) + ("/" if entry.is_dir() else "") for entry in entries[:MOST_ENTRIES]
-    ]
-    if len(entries) > MOST_ENTRIES:
-        lines.append(f"[... more than {MOST_ENTRIES} entries ...]")
+def _directory(opened: int) -> str:
+    lines = list(islice(_entries(opened, 2), MOST_ENTRIES + 1))
+    if len(lines) > MOST_ENTRIES:
+        lines[MOST_ENTRIES:] = [f"[... more than {MOST_ENTRIES} entries ...]"]
     return "\n".join(lines) or "[the directory is empty]"
 
 
-def _entries(path: Path, depth: int) -> Iterator[Path]:
-    with os.scandir(path) as found:
-        names = sorted(entry.name for entry in found if not entry.name.startswith("."))
-    for name in names:
-        entry = path / name
-        yield entry
-        if depth > 1 and entry.is_dir() and not entry.is_symlink():
-            try:
-                yield from _entries(entry, depth - 1)
-            except PermissionError:
-                continue
+def _entries(opened: int, depth: int) -> Iterator[str]:
+    with os.scandir(opened) as found:
+        entries = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
+    for name, is_directory in entries:
+        shown = os.fsencode(name).decode(errors="replace")  # a name need not be text
+        yield f"{shown}/" if is_directory else shown
+        if depth == 1 or not is_directory:
+            continue
+        try:
+            inner = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=opened)
+        except OSError:  # a link, or not ours to read
+            continue
+        try:
+            yield from (f"{shown}/{entry}" for entry in _entries(inner, depth - 1))
+        finally:
+            os.close(inner)

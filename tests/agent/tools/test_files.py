@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dcops.agent.tools.files import MOST_ENTRIES, Files
+from dcops.agent.tools import files
+from dcops.agent.tools.files import LONGEST_LINE, MOST_ENTRIES, Files, confined
 from dcops.agent.tools.tool import ToolContext, ToolResult
 
 if TYPE_CHECKING:
@@ -122,3 +123,45 @@ def test_what_is_no_text_is_said(workspace: Path) -> None:
     assert "binary file of 6 bytes" in _view(workspace, "a").content
     assert "neither a file nor a directory" in _view(workspace, "pipe").content
     assert "does not exist" in _view(workspace, "gone").content
+
+
+def test_a_name_that_is_no_text_is_shown_all_the_same(workspace: Path) -> None:
+    (workspace / os.fsdecode(b"caf\xe9")).mkdir()
+    (workspace / os.fsdecode(b"caf\xe9") / "menu").touch()
+    assert _view(workspace, ".").content == "caf\ufffd/\ncaf\ufffd/menu"
+
+
+def test_a_link_put_there_after_the_check_leads_nowhere(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace.parent / "secret").mkdir()
+    (workspace.parent / "secret/key").write_text("a secret")
+    (workspace / "folder").mkdir()
+    (workspace / "folder/key").write_text("harmless")
+
+    def late(path: str, root: Path) -> Path:
+        real = confined(path, root)
+        (workspace / "folder/key").unlink()
+        (workspace / "folder").rmdir()
+        (workspace / "folder").symlink_to(workspace.parent / "secret")
+        return real
+
+    monkeypatch.setattr("dcops.agent.tools.files.confined", late)
+    result = _view(workspace, "folder/key")
+    assert result.is_error
+    assert "outside the workspace" in result.content
+
+
+def test_a_named_pipe_holds_nobody(workspace: Path) -> None:
+    os.mkfifo(workspace / "pipe")
+    assert "neither a file nor a directory" in _view(workspace, "pipe").content
+
+
+def test_a_line_without_end_is_not_held_in_memory(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workspace / "long").write_text("x" * 500_000 + "\nnext\n")
+    assert _view(workspace, "long").content.splitlines() == [
+        f"     1\t{'x' * LONGEST_LINE} [... {500_000 - LONGEST_LINE} more]",
+        "     2\tnext",
+    ]
+    monkeypatch.setattr(files, "FARTHEST", 100_000)
+    assert "only the first 100000 characters" in _view(workspace, "long").content
