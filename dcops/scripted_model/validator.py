@@ -153,7 +153,7 @@ def _choice_problems(choice: dict[str, Any] | None, tools: list[dict[str, Any]])
         yield "tool_choice.type: Input should be 'auto', 'any', 'tool' or 'none'"
     if not tools and kind != "none":
         yield "tool_choice: tool_choice may only be specified while providing tools."
-    elif kind == "tool" and choice.get("name") not in {tool.get("name") for tool in tools}:
+    elif kind == "tool" and choice.get("name") not in [tool.get("name") for tool in tools]:
         yield f"tool_choice.name: Tool '{choice.get('name')}' not found in provided tools"
 
 

@@ -125,3 +125,10 @@ def test_a_beta_allows_its_fields() -> None:
 
 def test_a_count_needs_no_limit() -> None:
     assert validate(request(max_tokens=...), counting=True) == []
+
+
+@pytest.mark.parametrize("name", [[], {}, None, 5])
+def test_a_tool_whose_name_is_no_text_is_refused_and_nothing_breaks(name: Any) -> None:
+    tools = [{"name": name, "input_schema": {"type": "object"}}]
+    asked = request(tools=tools, tool_choice={"type": "tool", "name": name})
+    assert any(problem.startswith("tools.0.custom.name") for problem in validate(asked))
