@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def revision(release: str = "a") -> Revision:
 def made(number: int, *, undoes: int | None = None, restores: int | None = None) -> Deployment:
     return Deployment(
         number=number,
-        revision=revision(),
+        revision=revision(str(restores or number)),
         instance=f"i{number}",
         generation=1,
         operation=f"deploy-{number}",
@@ -69,3 +70,10 @@ def test_entries_without_a_deployment_are_no_deployments() -> None:
 def test_a_generation_only_grows() -> None:
     state = ToggleState().next({"a": 1}).next({})
     assert (state.generation, state.values) == (2, {})
+
+
+def test_one_that_differs_in_nothing_is_passed_over() -> None:
+    first, second = made(1), made(2)
+    again = replace(made(3), revision=second.revision)
+    assert previous([first, second, again]) == first
+    assert previous([first, second, replace(again, toggles_set={"x": [1, 2]})]) == second
