@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from .journal import JournalError
+from .journal.records import JournalError
 from .service.server import Server
 from .settings import Address, Settings, SettingsError
 

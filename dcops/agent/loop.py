@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .events import Event, Toggles
-    from .journal import Journal, Turn
+    from .journal.journal import Journal
+    from .journal.records import Turn
     from .tools.registry import Registry
     from .transport import Transport
 

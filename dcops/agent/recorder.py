@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .events import Event, Message
-    from .journal import Journal, Turn
+    from .journal.journal import Journal
+    from .journal.records import Turn
 
 
 class Recorder:

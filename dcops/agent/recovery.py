@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from . import events, history
 
 if TYPE_CHECKING:
-    from .journal import Journal, Turn
+    from .journal.journal import Journal
+    from .journal.records import Turn
 
 REASON = "the instance that ran it ended"
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from .calls.validation import Validation
     from .events import Block, Event, Message, Toggles
-    from .journal import Control, Journal, Turn
+    from .journal.journal import Journal
+    from .journal.records import Control, Turn
     from .tools.registry import Registry
     from .transport import Transport
 

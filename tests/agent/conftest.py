@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dcops.agent.events import Event, Fault
-from dcops.agent.journal import Journal, Turn
+from dcops.agent.journal.journal import Journal
 from dcops.agent.loop import TurnRunner
 from dcops.agent.tools.registry import default_registry
 from dcops.scripted_model.issued import Issued
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from pathlib import Path
 
+    from dcops.agent.journal.records import Turn
     from dcops.agent.tools.registry import Registry
 
 TOGGLES = {

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dcops.agent import events
-from dcops.agent.journal import Control, Journal, JournalTooNew, NoSession, TooManyTurns, TurnRunning
+from dcops.agent.journal.journal import Journal
+from dcops.agent.journal.records import Control, JournalTooNew, NoSession, TooManyTurns, TurnRunning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,7 +169,7 @@ def test_sequence_numbers_are_gap_free_whoever_writes(journal: Journal, other: J
 
 WRITE = """
 import pathlib, sys
-from dcops.agent.journal import Journal
+from dcops.agent.journal.journal import Journal
 from dcops.agent.events import text_content
 journal = Journal.open(pathlib.Path(sys.argv[1]), sys.argv[2])
 for n in range(200):

@@ -103,7 +103,7 @@ def test_it_says_when_it_cannot_listen(tmp_path: Path) -> None:
 
 
 def test_it_says_when_the_journal_is_of_a_newer_version(tmp_path: Path) -> None:
-    from dcops.agent.journal import Journal
+    from dcops.agent.journal.journal import Journal
 
     journal = Journal.open(tmp_path / "state", "other")
     with journal._store.transaction() as database:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dcops.agent.history import Outcome
-from dcops.agent.journal import Journal
+from dcops.agent.journal.journal import Journal
 from dcops.agent.recovery import recover
 from dcops.scripted_model.validator import validate
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RUN = """
 import asyncio, json, pathlib, sys
 from contextlib import asynccontextmanager
-from dcops.agent.journal import Journal
+from dcops.agent.journal.journal import Journal
 from dcops.agent.loop import TurnRunner
 from dcops.agent.tools.registry import default_registry
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from ..journal import Journal, Turn
+    from ..journal.journal import Journal
+    from ..journal.records import Turn
     from ..tools.tool import ToolContext
     from .call import Call
 

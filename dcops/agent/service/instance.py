@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..journal import NoSession
+from ..journal.records import NoSession
 from .effects import effects
 from .errors import no_session, not_now
 from .pulse import Pulse
@@ -15,7 +15,8 @@ from .pulse import Pulse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..journal import Journal, Session
+    from ..journal.journal import Journal
+    from ..journal.records import Session
     from ..settings import Settings
     from ..toggles import LiveToggles
     from ..transport import Transport

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from ..journal import NoSession, TurnRunning
+from ..journal.records import NoSession, TurnRunning
 from ..toggles import ToggleError
 from .errors import JSON, ServiceError, busy, no_session
 from .requests import bad, cursor, idempotency_key, instance_of, json_object, text_field

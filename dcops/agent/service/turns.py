@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ..journal import NoSession, TooManyTurns, TurnRunning
+from ..journal.records import NoSession, TooManyTurns, TurnRunning
 from .errors import ServiceError, busy, no_session
 
 if TYPE_CHECKING:
     from ..events import Toggles
-    from ..journal import Journal, Turn
+    from ..journal.journal import Journal
+    from ..journal.records import Turn
     from ..loop import TurnRunner
     from ..toggles import Snapshot
     from .metrics import Metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..journal import Journal
+from ..journal.journal import Journal
 from ..loop import TurnRunner
 from ..toggles import LiveToggles
 from ..tools.registry import default_registry

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dcops.agent.events import text_content
-from dcops.agent.journal import Journal, Turn
+from dcops.agent.journal.journal import Journal
+from dcops.agent.journal.records import Turn
 from dcops.agent.service import sse
 from dcops.agent.service.pulse import Pulse
 from dcops.agent.service.roles import Roles

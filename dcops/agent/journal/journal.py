@@ -14,126 +14,40 @@ from __future__ import annotations
 import fcntl
 import shutil
 import uuid
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from .changes import Changes
-from .events import Event, run_started
-from .owners import Owners
-from .store import Store
+from ..changes import Changes
+from ..events import run_started
+from ..owners import Owners
+from ..store import Store
+from .records import (
+    SELECT_CALL,
+    SELECT_SESSION,
+    SELECT_TURN,
+    Call,
+    Control,
+    NoSession,
+    Session,
+    TooManyTurns,
+    Turn,
+    TurnRunning,
+    call_of,
+    event_of,
+    session_of,
+    turn_of,
+)
+from .tables import now, prepare
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from .events import Block, Message
+    from ..events import Block, Event, Message
 
 T = TypeVar("T")
-
-SCHEMA = 1
-"""The version this code writes. Instances never migrate: that is a step of a deployment's plan."""
-
-TABLES = """
-CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE sessions (
-    id TEXT PRIMARY KEY, title TEXT, created TEXT NOT NULL, toggles BLOB NOT NULL, synthetic INTEGER NOT NULL,
-    directory TEXT, last_seq INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE turns (
-    id TEXT PRIMARY KEY, session TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE, owner TEXT NOT NULL,
-    state TEXT NOT NULL, input BLOB NOT NULL, key TEXT, created TEXT NOT NULL, ended TEXT,
-    UNIQUE (session, key));
-CREATE UNIQUE INDEX one_running_turn ON turns (session) WHERE state = 'running';
-CREATE TABLE events (
-    session TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE, seq INTEGER NOT NULL, turn TEXT NOT NULL,
-    event BLOB NOT NULL, PRIMARY KEY (session, seq)) WITHOUT ROWID;
-CREATE TABLE messages (
-    session TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE, position INTEGER NOT NULL,
-    turn TEXT NOT NULL, message BLOB NOT NULL, PRIMARY KEY (session, position)) WITHOUT ROWID;
-CREATE TABLE calls (
-    turn TEXT NOT NULL REFERENCES turns ON DELETE CASCADE, call TEXT NOT NULL, name TEXT NOT NULL,
-    arguments TEXT NOT NULL, started TEXT NOT NULL, result BLOB, ended TEXT,
-    PRIMARY KEY (turn, call)) WITHOUT ROWID;
-CREATE TABLE controls (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, turn TEXT NOT NULL REFERENCES turns ON DELETE CASCADE,
-    kind TEXT NOT NULL, payload BLOB NOT NULL);
-CREATE INDEX controls_of_turn ON controls (turn);
-"""
-
-
-class JournalError(Exception):
-    """What the journal refuses; the message says why."""
-
-
-class JournalTooNew(JournalError):
-    """The file needs a newer reader than this release."""
-
-
-class NoSession(JournalError):
-    """There is no session of that id."""
-
-
-class TurnRunning(JournalError):
-    """The session already has a running turn, named by `turn`."""
-
-    def __init__(self, turn: str) -> None:
-        super().__init__(f"turn {turn} is still running in this session")
-        self.turn = turn
-
-
-class TooManyTurns(JournalError):
-    """This instance already runs as many turns as it may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A conversation; `toggles` are its own overrides, `directory` is where its last shell stood."""
-
-    id: str
-    title: str | None
-    created: str
-    toggles: dict[str, Any]
-    synthetic: bool
-    directory: str | None
-    last_seq: int
-    running: str | None
-    """The id of its running turn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One user input and all that follows; `state` is running, done, stopped, interrupted or failed."""
-
-    id: str
-    session: str
-    owner: str
-    state: str
-    input: str | list[Block]
-    created: str
-    ended: str | None = None
-    fresh: bool = False
-    """True only for who just started it; false where an Idempotency-Key found an earlier one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A tool call that was started; `result` is None until it ended."""
-
-    id: str
-    name: str
-    arguments: str
-    result: dict[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """What somebody asks of a running turn: stop, pause, resume, or steer with ``{"input": ...}``."""
-
-    kind: str
-    payload: dict[str, Any]
 
 
 class Journal:
@@ -165,7 +79,7 @@ class Journal:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two instances may find no file at the same moment
             store = Store(directory / "journal.db")
             try:
-                _prepare(store)
+                prepare(store)
             except BaseException:
                 store.close()
                 raise
@@ -199,7 +113,7 @@ class Journal:
     def create_session(self, toggles: Mapping[str, Any] | None = None, *, synthetic: bool = False) -> str:
         """Makes a session and returns its id; a `synthetic` one is left out of lists."""
         session = uuid.uuid4().hex
-        row = (session, _now(), orjson.dumps(dict(toggles or {})), synthetic)
+        row = (session, now(), orjson.dumps(dict(toggles or {})), synthetic)
         with self._store.transaction() as db:
             db.execute("INSERT INTO sessions (id, created, toggles, synthetic) VALUES (?, ?, ?, ?)", row)
         return session
@@ -210,15 +124,17 @@ class Journal:
         Raises:
             NoSession: there is none.
         """
-        rows = self._store.read(_SESSION + " WHERE s.id = ?", session)
+        rows = self._store.read(SELECT_SESSION + " WHERE s.id = ?", session)
         if not rows:
             raise NoSession(f"there is no session {session}")
-        return _session(rows[0])
+        return session_of(rows[0])
 
     def list_sessions(self, *, synthetic: bool = False) -> list[Session]:
         """All sessions, newest first; synthetic ones only when asked."""
-        rows = self._store.read(_SESSION + " WHERE s.synthetic <= ? ORDER BY s.created DESC, s.id", synthetic)
-        return [_session(row) for row in rows]
+        rows = self._store.read(
+            SELECT_SESSION + " WHERE s.synthetic <= ? ORDER BY s.created DESC, s.id", synthetic
+        )
+        return [session_of(row) for row in rows]
 
     def update_session(self, session: str, **values: Any) -> None:
         """Sets `title`, `toggles` (a dict) or `directory`.
@@ -278,16 +194,16 @@ class Journal:
         """
         with self._store.transaction() as db:
             if key and (
-                row := db.execute(_TURN + " WHERE session = ? AND key = ?", (session, key)).fetchone()
+                row := db.execute(SELECT_TURN + " WHERE session = ? AND key = ?", (session, key)).fetchone()
             ):
-                return _turn(row)
+                return turn_of(row)
             self._refuse_running(session)
             if not db.execute("SELECT 1 FROM sessions WHERE id = ?", (session,)).fetchone():
                 raise NoSession(f"there is no session {session}")
             mine = "SELECT count(*) FROM turns WHERE state = 'running' AND owner = ?"
             if max_running is not None and db.execute(mine, (self.owner,)).fetchone()[0] >= max_running:
                 raise TooManyTurns(f"{max_running} turns are running on this instance already")
-            turn = Turn(uuid.uuid4().hex, session, self.owner, "running", text, _now(), fresh=True)
+            turn = Turn(uuid.uuid4().hex, session, self.owner, "running", text, now(), fresh=True)
             columns = "(id, session, owner, state, input, key, created)"
             row = (turn.id, session, turn.owner, turn.state, orjson.dumps(text), key, turn.created)
             db.execute(f"INSERT INTO turns {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
@@ -306,18 +222,21 @@ class Journal:
 
     def turn(self, turn: str) -> Turn | None:
         """The turn of that id, if there is one."""
-        rows = self._store.read(_TURN + " WHERE id = ?", turn)
-        return _turn(rows[0]) if rows else None
+        rows = self._store.read(SELECT_TURN + " WHERE id = ?", turn)
+        return turn_of(rows[0]) if rows else None
 
     def running_turns(self) -> list[Turn]:
         """The turns that run now, on any instance; dead owners' turns are among them until recovered."""
-        return [_turn(row) for row in self._store.read(_TURN + " WHERE state = 'running' ORDER BY created")]
+        return [
+            turn_of(row)
+            for row in self._store.read(SELECT_TURN + " WHERE state = 'running' ORDER BY created")
+        ]
 
     def finish_turn(self, turn: Turn, state: str, events: Sequence[Event] = ()) -> bool:
         """Ends a turn and appends its last events in one transaction; false if it had ended already."""
         with self._store.transaction() as db:
             sql = "UPDATE turns SET state = ?, ended = ? WHERE id = ? AND state = 'running'"
-            if not db.execute(sql, (state, _now(), turn.id)).rowcount:
+            if not db.execute(sql, (state, now(), turn.id)).rowcount:
                 return False
             db.execute("DELETE FROM controls WHERE turn = ?", (turn.id,))
             self.append(turn.session, turn.id, events)
@@ -355,7 +274,7 @@ class Journal:
 
     def events(self, session: str, after: int = 0, limit: int = 1000) -> list[tuple[int, Event]]:
         """Up to `limit` events behind sequence number `after`, in order."""
-        return [(seq, _event(data)) for seq, data in self.encoded_events(session, after, limit)]
+        return [(seq, event_of(data)) for seq, data in self.encoded_events(session, after, limit)]
 
     def encoded_events(self, session: str, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """Like `events`, each as its JSON on the wire: what a stream sends needs no decoding."""
@@ -415,21 +334,21 @@ class Journal:
         """
         digest = sha256(orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)).hexdigest()
         with self._store.transaction() as db:
-            if row := db.execute(_CALL + " AND call = ?", (turn.id, call)).fetchone():
-                return _call(row)
+            if row := db.execute(SELECT_CALL + " AND call = ?", (turn.id, call)).fetchone():
+                return call_of(row)
             sql = "INSERT INTO calls (turn, call, name, arguments, started) VALUES (?, ?, ?, ?, ?)"
-            db.execute(sql, (turn.id, call, name, digest, _now()))
+            db.execute(sql, (turn.id, call, name, digest, now()))
         return None
 
     def record_call_result(self, turn: Turn, call: str, result: dict[str, Any]) -> bool:
         """Notes how a started call ended; the first result stays, false for any later one."""
         with self._store.transaction() as db:
             sql = "UPDATE calls SET result = ?, ended = ? WHERE turn = ? AND call = ? AND result IS NULL"
-            return bool(db.execute(sql, (orjson.dumps(result), _now(), turn.id, call)).rowcount)
+            return bool(db.execute(sql, (orjson.dumps(result), now(), turn.id, call)).rowcount)
 
     def calls(self, turn: Turn) -> dict[str, Call]:
         """What was started in a turn, by call id."""
-        return {call.id: call for call in map(_call, self._store.read(_CALL, turn.id))}
+        return {call.id: call for call in map(call_of, self._store.read(SELECT_CALL, turn.id))}
 
     # Control
 
@@ -468,57 +387,8 @@ class Journal:
                 await signal.wait()
 
 
-_SESSION = """
-SELECT s.id, s.title, s.created, s.toggles, s.synthetic, s.directory, s.last_seq,
-       (SELECT t.id FROM turns t WHERE t.session = s.id AND t.state = 'running')
-FROM sessions s
-"""
-_TURN = "SELECT id, session, owner, state, input, created, ended FROM turns"
-_CALL = "SELECT call, name, arguments, result FROM calls WHERE turn = ?"
-
-
-def _session(row: tuple[Any, ...]) -> Session:
-    session, title, created, toggles, synthetic, *rest = row
-    return Session(session, title, created, orjson.loads(toggles), bool(synthetic), *rest)
-
-
-def _turn(row: tuple[Any, ...]) -> Turn:
-    turn, session, owner, state, text, created, ended = row
-    return Turn(turn, session, owner, state, orjson.loads(text), created, ended)
-
-
-def _call(row: tuple[Any, ...]) -> Call:
-    call, name, arguments, result = row
-    return Call(call, name, arguments, None if result is None else orjson.loads(result))
-
-
-def _event(data: bytes) -> Event:
-    wire = orjson.loads(data)
-    return Event(wire.pop("type"), wire)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _safe(name: str) -> str:
     """A file name for an id that a model or a client chose."""
     if name.replace("-", "").replace("_", "").isalnum() and name.isascii() and len(name) <= 128:
         return name
     return "x" + sha256(name.encode()).hexdigest()
-
-
-def _prepare(store: Store) -> None:
-    """Creates the tables of a new file; refuses one that needs a newer reader."""
-    with store.transaction() as db:
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
-            for statement in filter(str.strip, TABLES.split(";")):
-                db.execute(statement)
-            about = {"schema": SCHEMA, "min_reader": SCHEMA, "id": uuid.uuid4().hex, "created": _now()}
-            db.executemany("INSERT INTO about VALUES (?, ?)", [(k, str(v)) for k, v in about.items()])
-        needed = int(db.execute("SELECT value FROM about WHERE key = 'min_reader'").fetchone()[0])
-    if needed > SCHEMA:
-        raise JournalTooNew(
-            f"{store.path} needs a reader of schema {needed}, and this release reads up to {SCHEMA}; "
-            "deploy a newer release, or restore a backup of the state"
-        )

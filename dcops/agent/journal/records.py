@@ -1,0 +1,118 @@
+"""What the journal gives back and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..events import Event
+
+if TYPE_CHECKING:
+    from ..events import Block
+
+
+class JournalError(Exception):
+    """What the journal refuses; the message says why."""
+
+
+class JournalTooNew(JournalError):
+    """The file needs a newer reader than this release."""
+
+
+class NoSession(JournalError):
+    """There is no session of that id."""
+
+
+class TurnRunning(JournalError):
+    """The session already has a running turn, named by `turn`."""
+
+    def __init__(self, turn: str) -> None:
+        super().__init__(f"turn {turn} is still running in this session")
+        self.turn = turn
+
+
+class KeyReused(JournalError):
+    """A key or an id that names one turn was used again for another input."""
+
+
+class TooManyTurns(JournalError):
+    """This instance already runs as many turns as it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A conversation; `toggles` are its own overrides, `directory` is where its last shell stood."""
+
+    id: str
+    title: str | None
+    created: str
+    toggles: dict[str, Any]
+    synthetic: bool
+    directory: str | None
+    last_seq: int
+    running: str | None
+    """The id of its running turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One user input and all that follows; `state` is running, done, stopped, interrupted or failed."""
+
+    id: str
+    session: str
+    owner: str
+    state: str
+    input: str | list[Block]
+    created: str
+    ended: str | None = None
+    fresh: bool = False
+    """True only for who just started it; false where an Idempotency-Key found an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call that was started; `result` is None until it ended."""
+
+    id: str
+    name: str
+    arguments: str
+    result: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What somebody asks of a running turn: stop, pause, resume, or steer with ``{"input": ...}``."""
+
+    kind: str
+    payload: dict[str, Any]
+
+
+SELECT_SESSION = """
+SELECT s.id, s.title, s.created, s.toggles, s.synthetic, s.directory, s.last_seq,
+       (SELECT t.id FROM turns t WHERE t.session = s.id AND t.state = 'running')
+FROM sessions s
+"""
+SELECT_TURN = "SELECT id, session, owner, state, input, created, ended FROM turns"
+SELECT_CALL = "SELECT call, name, arguments, result FROM calls WHERE turn = ?"
+
+
+def session_of(row: tuple[Any, ...]) -> Session:
+    session, title, created, toggles, synthetic, *rest = row
+    return Session(session, title, created, orjson.loads(toggles), bool(synthetic), *rest)
+
+
+def turn_of(row: tuple[Any, ...]) -> Turn:
+    turn, session, owner, state, text, created, ended = row
+    return Turn(turn, session, owner, state, orjson.loads(text), created, ended)
+
+
+def call_of(row: tuple[Any, ...]) -> Call:
+    call, name, arguments, result = row
+    return Call(call, name, arguments, None if result is None else orjson.loads(result))
+
+
+def event_of(data: bytes) -> Event:
+    wire = orjson.loads(data)
+    return Event(wire.pop("type"), wire)
