@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class Revision:
     def short(self) -> str:
         return self.release[:12]
 
+    def like(self, other: Revision) -> bool:
+        """Whether both are one and the same but for their toggles."""
+        return replace(self, toggles={}) == replace(other, toggles={})
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -72,6 +76,8 @@ class Deployment:
         generation: Toggle generation it went into service with.
         operation: Id of the plan that made it.
         undoes: Number of the deployment that this one, a rollback, took back.
+        restores: Number of the deployment whose place it takes: the one that a rollback returned to, or of
+            which this is another instance.
         toggles_set: Values that this deployment itself changed: name to [before, after].
         backup: Backup that was made before the switch, if any.
         state: Id of the session journal that the instance found; another one later means it was lost.
@@ -140,7 +146,8 @@ def deployments(entries: Iterable[Entry]) -> list[Deployment]:
 def previous(made: Iterable[Deployment]) -> Deployment | None:
     """The newest release that served before the current one and was not itself rolled back from.
 
-    Deployments are a stack: a rollback takes its target back on top and drops what it undid.
+    Deployments are a stack: a rollback takes its target back on top and drops what it undid. One that
+    differs in nothing from the current one, as after a return to a backup of it, is passed over.
     """
     stack: list[Deployment] = []
     for deployment in made:
@@ -150,4 +157,8 @@ def previous(made: Iterable[Deployment]) -> Deployment | None:
         elif deployment.undoes is not None and stack and stack[-1].number == deployment.undoes:
             stack.pop()
         stack.append(deployment)
-    return stack[-2] if len(stack) > 1 else None
+    if not stack:
+        return None
+    top = stack.pop()
+    below = (each for each in reversed(stack) if top.toggles_set or not each.revision.like(top.revision))
+    return next(below, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core.deployment import Entry
@@ -72,7 +72,8 @@ def restart(world: World, environment: str, confirm: Confirm, *, reason: str = "
             raise NotFound(
                 "DC-NOTHING-SERVES", f"nothing serves in {environment}", do=f"dcops deploy {environment}"
             )
-        return make_plan(place, current, current.deployment.revision, kind="restart", reason=reason)
+        revision = replace(current.deployment.revision, toggles=current.toggles.values)
+        return make_plan(place, current, revision, kind="restart", reason=reason)
 
     return carry_out(place, planned(observe(place)), confirm, replan=planned)
 

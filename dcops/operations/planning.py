@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core import toggles as core_toggles
@@ -77,9 +77,7 @@ def make_plan(
     """
     refuse_unfinished(current, place.name)
     serving = current.deployment
-    same = (
-        serving is not None and _same_instance(serving.revision, revision) and current.runs(current.serving)
-    )
+    same = serving is not None and serving.revision.like(revision) and current.runs(current.serving)
     warm = _warm(current, revision) if kind == "rollback" else ""
     # Both are empty when the very same instance goes on serving.
     candidate = current.serving if same and kind != "restart" else warm or _name(revision)
@@ -90,6 +88,9 @@ def make_plan(
     steps = _steps(
         place, current, revision, candidate=candidate, fresh=fresh, twin=twin, backup=not restores, kind=kind
     )
+    if kind != "rollback" and serving and not toggles_set and serving.revision.like(revision):
+        # Another instance of the same takes its place, also for a later rollback.
+        toggles_set, restores = serving.toggles_set, serving
     return Plan(
         id=f"{kind}-{secrets.token_hex(4)}",
         kind=kind,
@@ -156,14 +157,9 @@ def needs_model(place: Place, current: Current) -> bool:
     )
 
 
-def _same_instance(one: Revision, other: Revision) -> bool:
-    """Whether both are one and the same instance but for their toggles."""
-    return replace(one, toggles={}) == replace(other, toggles={})
-
-
 def _warm(current: Current, revision: Revision) -> str:
     for name in current.with_role("warm"):
-        if current.runs(name) and _same_instance(current.records[name].revision, revision):
+        if current.runs(name) and current.records[name].revision.like(revision):
             return name
     return ""
 
