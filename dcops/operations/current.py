@@ -115,5 +115,17 @@ def refuse_unfinished(current: Current, name: str) -> None:
         )
 
 
+def refuse_down(current: Current, name: str) -> None:
+    """What needs an answer from an instance is told at once that none can come.
+
+    Raises:
+        PreconditionMissing: The proxy does not run.
+    """
+    if not current.proxy.running:
+        raise PreconditionMissing(
+            "DC-ENVIRONMENT-DOWN", f"{name} is down: the proxy does not run", do=f"dcops start {name}"
+        )
+
+
 def _text(content: bytes | None) -> str:
     return (content or b"").decode().strip()

@@ -71,7 +71,7 @@ def execute(run: Run, lock: EnvironmentLock, signals: Signals, *, done: Sequence
         run.place.journal.end()
     except BaseException as error:
         signals.held = True
-        if COMMIT in finished:
+        if COMMIT in finished or (step and step.id == COMMIT and _committed(run)):
             run.say(step.id if step else "", f"not finished: {error}; the deployment stands")
             run.place.journal.end()
             return
@@ -110,6 +110,17 @@ def undo(run: Run, steps: Iterable[str], error: BaseException | None = None) -> 
 
 def _remaining(run: Run, done: Sequence[str]) -> list[Step]:
     return [step for step in run.plan.steps if step.id not in done]
+
+
+def _committed(run: Run) -> bool:
+    """Whether the line of history was written before its step failed; then the deployment stands."""
+    try:
+        made = record.made_by(run.plan, run.place.history.entries())
+    except DcopsError:
+        return False  # then nothing can be taken back either, and `abort` looks again
+    if made is not None:
+        run.values["deployment"] = made.to_json()
+    return made is not None
 
 
 def _timed(run: Run, step: Step) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from dcops.core.deployment import Deployment
 from dcops.errors import PreconditionMissing
-from dcops.operations.current import Current, observe
+from dcops.operations.current import Current, observe, refuse_down
 from dcops.operations.deploy import DeployReport, report
 from dcops.operations.execute import COMMIT, execute, undo
 from dcops.operations.interrupts import interruptible
+from dcops.operations.steps.record import made_by
 from dcops.operations.steps.run import Run
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def resume(world: World, environment: str) -> DeployReport:
                 do=f"dcops abort {environment}",
             )
         run = _run(place, current, left)
-        execute(run, lock, signals, done=left.done)
+        execute(run, lock, signals, done=_still_done(current, left))
     deployment = Deployment.from_json(run.values["deployment"]) if "deployment" in run.values else None
     return report(place, "deployed", left.plan, deployment, run.started)
 
@@ -53,9 +55,9 @@ def abort(world: World, environment: str) -> DeployReport:
         current = observe(place)
         left = _unfinished(place, current)
         run = _run(place, current, left)
-        if COMMIT in left.done:
+        if COMMIT in left.done or made_by(left.plan, current.entries):
             execute(run, lock, signals, done=left.done)
-            return report(place, "deployed", left.plan, current.deployment, run.started)
+            return report(place, "deployed", left.plan, observe(place).deployment, run.started)
         signals.held = True
         steps = [*left.done, left.started] if left.started not in left.done else list(left.done)
         undo(run, [step for step in steps if step and step not in left.undone])
@@ -70,6 +72,24 @@ def _unfinished(place: Place, current: Current) -> Unfinished:
             do=f"dcops status {place.name}",
         )
     return current.unfinished
+
+
+def _still_done(current: Current, left: Unfinished) -> list[str]:
+    """The steps whose result is still there: whatever ran may have ended together with the operation.
+
+    Raises:
+        PreconditionMissing: The environment is down, and the plan does not start it.
+    """
+    if COMMIT in left.done or made_by(left.plan, current.entries):
+        return list(left.done)
+    if not left.plan.has("proxy"):
+        refuse_down(current, left.plan.environment)
+    gone = {
+        "proxy": not current.proxy.running,
+        "model": not current.runs(current.model),
+        "start": not current.runs(left.plan.candidate),
+    }
+    return list(takewhile(lambda step: not gone.get(step, False), left.done))
 
 
 def _run(place: Place, current: Current, left: Unfinished) -> Run:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dcops.core.events import OperationEvent
 from dcops.errors import NotFound
 from dcops.operations import instances
-from dcops.operations.current import Current, observe, refuse_unfinished
+from dcops.operations.current import Current, observe, refuse_down, refuse_unfinished
 from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import needs_model
 from dcops.operations.steps.build import build, model_revision, model_source
@@ -42,6 +42,7 @@ def verify(world: World, request: VerifyRequest) -> VerificationReport:
 
     Raises:
         NotFound: Nothing serves.
+        PreconditionMissing: The environment is down, or an operation is unfinished.
         OperationFailed: The twin does not start.
     """
     place = world.open(request.environment)
@@ -52,6 +53,7 @@ def verify(world: World, request: VerifyRequest) -> VerificationReport:
             raise NotFound(
                 "DC-NOTHING-SERVES", f"nothing serves in {place.name}", do=f"dcops deploy {place.name}"
             )
+        refuse_down(current, place.name)
         if needs_model(place, current):
             build(place, model_source())
             ensure_model(place, current, model_revision(place))

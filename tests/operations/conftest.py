@@ -13,8 +13,10 @@ import pytest
 
 from dcops.engines.process import ProcessEngine
 from dcops.environments import Environments
+from dcops.operations import execute
 from dcops.operations.current import Current, observe
 from dcops.operations.deploy import DeployReport, DeployRequest, deploy
+from dcops.operations.execute import CODE, StepCode
 from dcops.operations.lifecycle import down
 from dcops.operations.world import World
 from dcops.projects import find_project
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from dcops.core.environment import Environment, Project
     from dcops.core.events import OperationEvent
     from dcops.core.plan import Plan
+    from dcops.operations.steps.run import Run
 
 LITTLE = Path(__file__).parent / "little"
 SETTINGS = """\
@@ -40,6 +43,26 @@ timeouts: {ready: 10s, drain: 2s, warm: 1h}
 
 def agree(_plan: Plan) -> None:
     """Confirms every plan."""
+
+
+class CrashError(BaseException):
+    """As kill -9: nothing is taken back."""
+
+
+def break_step(
+    monkeypatch: pytest.MonkeyPatch, step: str, action: Callable[[], None], *, after: bool
+) -> None:
+    """Run an action before a step, or right after its effect."""
+    code = CODE[step]
+
+    def do(run: Run) -> None:
+        if not after:
+            action()
+        code.do(run)
+        if after:
+            action()
+
+    monkeypatch.setitem(CODE, step, StepCode(do, code.undo))
 
 
 @dataclass
@@ -93,6 +116,19 @@ class Site:
 
     def serves(self) -> str:
         return str(self.get("/version")["release"])
+
+    def crash(self, monkeypatch: pytest.MonkeyPatch, step: str, *, after: bool) -> None:
+        """Deploy, and die before a step or right after its effect."""
+
+        def die(*_arguments: object) -> None:
+            raise CrashError
+
+        break_step(monkeypatch, step, die, after=after)
+        monkeypatch.setattr(execute, "undo", die)
+        monkeypatch.setattr(execute, "_committed", die)
+        with pytest.raises(CrashError):
+            self.deploy()
+        monkeypatch.undo()
 
     def leftovers(self) -> list[str]:
         """Instances that are neither serving, warm nor the model."""

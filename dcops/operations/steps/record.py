@@ -15,6 +15,7 @@ from dcops.records.lock import actor
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from dcops.core.plan import Plan
     from dcops.operations.steps.run import Run
     from dcops.operations.world import Place
 
@@ -22,12 +23,27 @@ if TYPE_CHECKING:
 def do(run: Run) -> None:
     plan = run.plan
     made = deployments(run.current.entries)
-    if made and made[-1].operation == plan.id:
-        # A crash came between this step's effect and its journal line.
-        run.values["deployment"] = made[-1].to_json()
-        return
-    deployment = Deployment(
-        number=made[-1].number + 1 if made else 1,
+    # A crash may have come between the line of history and what follows it.
+    deployment = made_by(plan, run.current.entries)
+    if deployment is None:
+        deployment = _deployment(run, number=made[-1].number + 1 if made else 1)
+        run.place.store.write(toggles.files(run.toggles))
+        run.place.history.append(entry(run, "ok", deployment))
+    run.values["deployment"] = deployment.to_json()
+    names = {change.name for change in changes(plan.before.values, plan.revision.toggles)}
+    write_toggle_file(run.place, plan.revision.toggles, names)
+
+
+def made_by(plan: Plan, entries: list[Entry]) -> Deployment | None:
+    """The deployment that a plan has made: from the line of history on it stands."""
+    made = deployments(entries)
+    return made[-1] if made and made[-1].operation == plan.id else None
+
+
+def _deployment(run: Run, *, number: int) -> Deployment:
+    plan = run.plan
+    return Deployment(
+        number=number,
         operation=plan.id,
         revision=plan.revision,
         instance=plan.candidate,
@@ -39,11 +55,6 @@ def do(run: Run) -> None:
         state=journal_id(run.place),
         at=time.time(),
     )
-    run.place.store.write(toggles.files(run.toggles))
-    run.place.history.append(entry(run, "ok", deployment))
-    names = {change.name for change in changes(plan.before.values, plan.revision.toggles)}
-    write_toggle_file(run.place, plan.revision.toggles, names)
-    run.values["deployment"] = deployment.to_json()
 
 
 def entry(run: Run, result: str, deployment: Deployment | None = None, error: str = "") -> Entry:
