@@ -44,14 +44,15 @@ class TurnRunner:
         """
         self._parts = Parts(journal, transport, registry, Validation(registry), workspace, seen)
         self._runs: dict[str, TurnRun] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[bool]] = {}
+        self._lost: list[Turn] = []
 
     @property
     def running(self) -> tuple[Turn, ...]:
         """The turns that run here."""
         return tuple(run.turn for run in self._runs.values())
 
-    def start(self, turn: Turn, toggles: Toggles) -> asyncio.Task[None]:
+    def start(self, turn: Turn, toggles: Toggles) -> asyncio.Task[bool]:
         """Runs a `fresh` turn of `Journal.start_turn`; a turn that runs already is not started again.
 
         Args:
@@ -59,17 +60,20 @@ class TurnRunner:
             toggles: all toggle values; the turn keeps these to its end.
 
         Returns:
-            The task that is done when the turn is closed in the journal; it never raises.
+            The task that is done when the turn has ended; it never raises, and its result tells whether the
+            journal could be written. If not, `recover` closes the turn.
         """
         if turn.id in self._tasks:
             return self._tasks[turn.id]
         self._runs[turn.id] = run = TurnRun(turn, self._parts, toggles)
         self._tasks[turn.id] = task = asyncio.create_task(run.run())
-        task.add_done_callback(lambda _: self._forget(turn.id))
+        task.add_done_callback(lambda _: self._forget(turn))
         return task
 
-    def _forget(self, turn: str) -> None:
-        del self._runs[turn], self._tasks[turn]
+    def _forget(self, turn: Turn) -> None:
+        if not self._tasks.pop(turn.id).result():
+            self._lost.append(turn)
+        del self._runs[turn.id]
 
     async def idle(self) -> None:
         """Returns when no turn runs here."""
@@ -77,11 +81,14 @@ class TurnRunner:
             await asyncio.wait(self._tasks.values())
 
     async def recover(self) -> list[Turn]:
-        """Closes turns of dead instances, and returns them.
+        """Closes turns of dead instances, and own ones that could not be closed; returns them.
 
         For when a session with such a turn is touched, and now and then; never needed at the start.
         """
-        return await asyncio.to_thread(recover, self._parts.journal)
+        lost = tuple(self._lost)
+        recovered = await asyncio.to_thread(recover, self._parts.journal, lost)
+        del self._lost[: len(lost)]
+        return recovered
 
     async def end_session(self, session: str) -> None:
         """Ends what tools keep for a session (its shell), before it is deleted."""

@@ -39,6 +39,10 @@ class Owners:
             if lock is not None:
                 self._release(owner, lock)
 
+    def holds_own(self) -> bool:
+        """Whether others can see that this owner lives; false once somebody removed its lock file."""
+        return _names(self._path(self.name), self._own)
+
     def close(self) -> None:
         """Gives the own lock back: what this owner left running may be claimed by others."""
         self._release(self.name, self._own)

@@ -7,22 +7,27 @@ from typing import TYPE_CHECKING
 from . import events, history
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .journal.journal import Journal
     from .journal.records import Turn
 
 REASON = "the instance that ran it ended"
+UNWRITTEN = "the journal could not be written"
 
 
-def recover(journal: Journal) -> list[Turn]:
-    """Closes each turn whose owner is dead as interrupted; returns those turns.
+def recover(journal: Journal, lost: Sequence[Turn] = ()) -> list[Turn]:
+    """Closes as interrupted each turn whose owner is dead, and this instance's `lost` ones; returns them.
 
     What a call's journal entry says is the model's answer; a call that was started and has none may have had
     effects, and the model is told so. Takes as long as a few reads and one commit per turn.
     """
-    return [_close(journal, turn) for turn in journal.orphans()]
+    unclosed = [turn for turn in map(journal.turn, (turn.id for turn in lost)) if turn]
+    recovered = [_close(journal, turn, UNWRITTEN) for turn in unclosed if turn.state == "running"]
+    return [*recovered, *(_close(journal, turn, REASON) for turn in journal.orphans())]
 
 
-def _close(journal: Journal, turn: Turn) -> Turn:
+def _close(journal: Journal, turn: Turn, reason: str) -> Turn:
     numbered = journal.numbered_messages(turn.session)
     position, last = numbered[-1] if numbered else (0, None)
     noted = journal.calls(turn)
@@ -33,15 +38,15 @@ def _close(journal: Journal, turn: Turn) -> Turn:
         if last and last["role"] == "assistant":
             reply = history.assistant(last["content"], cut=True)
             journal.put_message(turn, position, reply)
-        closing = history.closing(reply, outcomes, noted, REASON)
+        closing = history.closing(reply, outcomes, noted, reason)
         journal.put_message(turn, position + 1, closing)
         told = [
             events.tool_call_result(block["tool_use_id"], block["content"][0]["text"])
             for block in closing["content"]
             if block["type"] == "tool_result" and block["tool_use_id"] not in outcomes
         ]
-        interrupted = events.custom("turn.interrupted", {"reason": REASON})
-        error = events.run_error(f"The turn was interrupted: {REASON}.", "interrupted")
+        interrupted = events.custom("turn.interrupted", {"reason": reason})
+        error = events.run_error(f"The turn was interrupted: {reason}.", "interrupted")
         journal.finish_turn(turn, "interrupted", [*told, interrupted, error])
 
     journal.together(write)

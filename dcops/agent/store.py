@@ -63,8 +63,9 @@ class Store:
                 yield self._write
                 self._write.execute(end)
             except BaseException:
-                for statement in undo:
-                    self._write.execute(statement)
+                if self._write.in_transaction:  # on a full disk SQLite has undone the whole of it already
+                    for statement in undo:
+                        self._write.execute(statement)
                 raise
             finally:
                 self._depth -= 1
@@ -117,6 +118,8 @@ class Store:
             with self.transaction():
                 return work(), None
         except Exception as error:
+            if not self._write.in_transaction:
+                raise  # there is nothing left that the others could be a part of
             return None, error
 
     def version(self) -> int:

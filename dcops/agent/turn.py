@@ -87,16 +87,28 @@ class TurnRun:
         self._broken_off: Ending | None = None
         self._work = asyncio.create_task(self._converse())
 
-    async def run(self) -> None:
-        """Runs the turn to its end and closes it in the journal; raises nothing."""
-        obey = asyncio.create_task(self._obey())
+    async def run(self) -> bool:
+        """Runs the turn to its end; raises nothing. Whether it is closed in the journal."""
         try:
-            await asyncio.wait({self._work})
-            await self._end(self._ending(self._work))
+            while not await self._ended():
+                self._work = asyncio.create_task(self._converse())
+                if self._broken_off:
+                    self._work.cancel()
         except Exception:  # only the journal can fail here, so nothing can be said in it
             log.exception("turn.lost", session=self.turn.session, turn=self.turn.id)
-        finally:
-            obey.cancel()
+            return False
+        return True
+
+    async def _ended(self) -> bool:
+        """Whether the turn is over once its work is; not if the user added something in the last moment."""
+        obey = asyncio.create_task(self._obey())
+        await asyncio.wait({self._work})
+        obey.cancel()
+        await asyncio.wait({obey})  # what it took from the journal has arrived here
+        ending = self._ending(self._work)
+        if ending.state == "done" and self._steers:
+            return False
+        return await self._end(ending)
 
     def stop(self) -> None:
         """Ends the turn as its user wishes."""
@@ -119,6 +131,7 @@ class TurnRun:
         """Replies and calls until the model is done; returns the last stop reason."""
         journal = self._parts.journal
         self._messages = dict(await asyncio.to_thread(journal.numbered_messages, self.turn.session))
+        self._heed()
         cut = 0
         while True:
             await self._ready()
@@ -130,11 +143,17 @@ class TurnRun:
                 continue
             if cut and cut <= CUT_REPLIES:
                 continue
-            for control in journal.take_controls(self.turn):
-                self._control(control)  # what came in the last moment counts, too
-            if not self._steers:
+            if not self._heed():
                 return str(reply.stop_reason)
+
+    def _heed(self) -> bool:
+        """Whether the user added something that no request carries yet; now the next one does."""
+        for control in self._parts.journal.take_controls(self.turn):
+            self._control(control)  # what came in the last moment counts, too
+        if self._steers:
             self._say({"role": "user", "content": self._steered()})
+            return True
+        return False
 
     async def _read(self) -> Reply:
         """Reads one reply to its end; its calls start on the way, and nothing here waits for them."""
@@ -266,8 +285,8 @@ class TurnRun:
                 told = events.run_error(f"{type(error).__name__}: {error}", "internal_error")
                 return Ending("failed", reason, (_interrupted(reason), told))
 
-    async def _end(self, ending: Ending) -> None:
-        """Makes the history valid, whatever happened, and closes the turn."""
+    async def _end(self, ending: Ending) -> bool:
+        """Makes the history valid, whatever happened, and closes the turn; false if it must go on."""
         if ending.state != "done":
             await self._dispatch.cancel(ending.reason)
             if self._reading is not None:
@@ -278,9 +297,17 @@ class TurnRun:
                 self._dispatch.refuse(block["id"], history.not_executed(ending.reason))
             self._say(history.closing(last, self._dispatch.outcomes, (), ending.reason))
         await self._recorder.flush()
-        journal = self._parts.journal
-        await journal.submit(partial(journal.finish_turn, self.turn, ending.state, ending.events))
+        if not await self._parts.journal.submit(partial(self._finish, ending)):
+            return False
         log.info("turn.finished", session=self.turn.session, turn=self.turn.id, state=ending.state)
+        return True
+
+    def _finish(self, ending: Ending) -> bool:
+        # In one transaction, so that what the user adds is either answered or refused.
+        if ending.state == "done" and self._parts.journal.is_steered(self.turn):
+            return False
+        self._parts.journal.finish_turn(self.turn, ending.state, ending.events)
+        return True
 
 
 def _interrupted(reason: str) -> Event:

@@ -14,7 +14,14 @@ import pytest
 
 from dcops.agent import events
 from dcops.agent.journal.journal import Journal
-from dcops.agent.journal.records import Control, JournalTooNew, NoSession, TooManyTurns, TurnRunning
+from dcops.agent.journal.records import (
+    Control,
+    JournalTooNew,
+    KeyReused,
+    NoSession,
+    TooManyTurns,
+    TurnRunning,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +142,30 @@ def test_a_repeated_key_finds_the_first_turn(journal: Journal, other: Journal) -
     journal.finish_turn(first, "done")
     assert other.start_turn(session, "a", "key").state == "done"
     assert len(journal.messages(session)) == 1
+    with pytest.raises(KeyReused):
+        other.start_turn(session, "b", "key")
+
+
+def test_a_client_may_choose_the_ids(journal: Journal, other: Journal) -> None:
+    assert journal.create_session({"max_tokens": 7}, session="thread-1") == "thread-1"
+    assert other.create_session(session="thread-1") == "thread-1"
+    assert journal.session("thread-1").toggles == {"max_tokens": 7}
+    turn = journal.start_turn("thread-1", "a", turn_id="run-1")
+    assert (turn.id, turn.fresh) == ("run-1", True)
+    assert not other.start_turn("thread-1", "a", turn_id="run-1").fresh
+    assert journal.events("thread-1")[0][1].data["runId"] == "run-1"
+    journal.finish_turn(turn, "done", [events.run_error("x", "y")])
+    second = journal.start_turn("thread-1", "b")
+    assert (journal.began_after(turn), journal.began_after(second)) == (0, 2)
+    for session, text in [("thread-1", "b"), (journal.create_session(), "a")]:
+        with pytest.raises(KeyReused):
+            journal.start_turn(session, text, turn_id="run-1")
+
+
+def test_lost_state_is_noticed(journal: Journal) -> None:
+    assert journal.exists_on_disk()
+    (journal.directory / "owners" / f"{journal.owner}.lock").unlink()  # now others would take it for dead
+    assert not journal.exists_on_disk()
 
 
 def test_an_instance_runs_no_more_turns_than_it_may(journal: Journal, other: Journal) -> None:

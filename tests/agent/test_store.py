@@ -109,3 +109,25 @@ def test_the_version_changes_with_another_connections_commit(store: Store) -> No
         other.execute("INSERT INTO t VALUES (1)")
     other.close()
     assert store.version() != before
+
+
+def test_a_full_disk_fails_all_that_shared_the_commit_and_nothing_is_half_done(store: Store) -> None:
+    def fill() -> None:
+        with store.transaction() as db:
+            db.execute("CREATE TABLE big (data BLOB)")
+            db.execute("INSERT INTO big VALUES (zeroblob(1000000))")
+
+    with store.transaction() as db:
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        db.execute(f"PRAGMA max_page_count = {pages + 5}")
+
+    async def run() -> list[object]:
+        jobs = [_insert(store, 1), fill, _insert(store, 2)]
+        return await asyncio.gather(*(store.submit(job) for job in jobs), return_exceptions=True)
+
+    results = asyncio.run(run())
+    kept = [result for result in results if not isinstance(result, Exception)]
+    assert any("full" in str(result) for result in results)
+    assert _numbers(store) == kept
+    assert asyncio.run(store.submit(_insert(store, 3))) == 3
+    assert _numbers(store) == [*kept, 3]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dcops.agent import events
 from dcops.agent.events import Fault, coalesce
+from dcops.agent.recorder import Recorder
 from dcops.agent.tools.bash import Bash
 from dcops.agent.tools.files import Files
 from dcops.agent.tools.registry import Registry
@@ -494,6 +498,7 @@ def test_what_is_steered_during_the_last_reply_is_answered_too(house: Any, say: 
         reply = say.reply(say.text("bye"))
         said = asyncio.Event()
         _, task = house.begin("go", [*reply[:-1], said.wait, reply[-1]], say.reply(say.text("that too")))
+        await wait_until(lambda: house.model.requests)
         house.journal.request_control(house.session, "steer", {"input": "and this"})
         await wait_until(lambda: any(e.data.get("role") == "user" for e in house.events))
         said.set()
@@ -502,6 +507,26 @@ def test_what_is_steered_during_the_last_reply_is_answered_too(house: Any, say: 
     asyncio.run(test())
     texts = [message["content"][0]["text"] for message in house.messages]
     assert texts == ["go", "bye", "and this", "that too"]
+
+
+def test_what_is_steered_while_the_turn_is_being_closed_is_answered_too(
+    house: Any, say: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last moment: the turn has looked for more, found nothing, and goes to close itself."""
+    flush = Recorder.flush
+
+    async def late(recorder: Recorder) -> None:
+        await flush(recorder)
+        if any(e.type == "TEXT_MESSAGE_END" for e in house.events) and not house.customs("late"):
+            house.journal.append(house.session, "t", [events.custom("late", {})])
+            assert house.journal.request_control(house.session, "steer", {"input": "and this"})
+
+    monkeypatch.setattr(Recorder, "flush", late)
+    turn = asyncio.run(house.turn("go", say.reply(say.text("bye")), say.reply(say.text("that too"))))
+    assert turn.state == "done"
+    texts = [message["content"][0]["text"] for message in house.messages]
+    assert texts == ["go", "bye", "and this", "that too"]
+    assert [e.type for e in house.events].count("RUN_FINISHED") == 1
 
 
 # What the instance does with its turns
@@ -592,6 +617,50 @@ def test_what_cannot_be_written_is_not_run(house: Any, say: Any, monkeypatch: py
     asyncio.run(run())
     assert list(house.workspace.iterdir()) == []
     assert house.runner.running == ()
+
+
+def test_a_turn_that_could_not_be_closed_is_closed_later(
+    house: Any, say: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that was full for a while: the session must not stay busy for as long as the instance lives."""
+
+    def full(*_: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async def test() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(house.journal, "append", full)
+            turn, task = house.begin("go", say.reply(say.text("bye")))
+            assert await asyncio.wait_for(task, 10) is False
+            assert house.journal.turn(turn.id).state == "running"
+            with pytest.raises(sqlite3.OperationalError):
+                await house.runner.recover()
+        assert [turn.id for turn in await house.runner.recover()] == [turn.id]
+        assert house.journal.turn(turn.id).state == "interrupted"
+        assert await house.runner.recover() == []
+
+    turn = house.journal.start_turn(house.session, "go")
+    monkeypatch.setattr(house.journal, "start_turn", lambda *_: turn)
+    asyncio.run(test())
+    assert "could not be written" in house.events[-1].data["message"]
+    assert house.problems() == []
+
+
+def test_what_a_tool_says_need_not_be_text(house: Any, say: Any) -> None:
+    """A name of bytes that are no UTF-8 must not break the journal, and so the turn."""
+    (house.workspace / os.fsdecode(b"caf\xe9")).mkdir()
+    command = "cd caf*; ls -d $PWD"
+    turn = asyncio.run(
+        house.turn(
+            "go",
+            say.reply(say.call("a", "bash", command=command), stop="tool_use"),
+            say.reply(say.call("b", "files", command="view", path="."), stop="tool_use"),
+            say.reply(say.text("done")),
+        )
+    )
+    assert turn.state == "done"
+    assert "caf\ufffd" in house.results()["a"]["content"][0]["text"]
+    assert "caf\ufffd/" in house.results()["b"]["content"][0]["text"]
 
 
 def test_what_cannot_be_obeyed_interrupts_the_turn(house: Any, wait_until: Any) -> None:

@@ -26,6 +26,11 @@ PARTIAL = 4_000
 """Characters of an interrupted call's output that the model is told."""
 
 
+def _text(text: str) -> str:
+    """What a tool says, without the lone surrogates that stand for undecodable bytes in names of files."""
+    return text.encode(errors="replace").decode()
+
+
 class Dispatch:
     """The calls of one turn.
 
@@ -128,13 +133,13 @@ class Dispatch:
         run = _Run(call, self._emit, live=self._live)
         try:
             result = await run.result(self._context(call.id))
-            outcome = Outcome(result.content, is_error=result.is_error)
+            outcome = Outcome(_text(result.content), is_error=result.is_error)
         except asyncio.CancelledError:
             result = ToolResult("", "interrupted")
             outcome = interrupted(self._reason, run.partial)
         except Exception as error:  # a tool's fault is the model's to know, and not the turn's end
             result = ToolResult("", "error")
-            outcome = Outcome(f"The tool failed: {type(error).__name__}: {error}", is_error=True)
+            outcome = Outcome(_text(f"The tool failed: {type(error).__name__}: {error}"), is_error=True)
         elapsed = round((time.monotonic() - began) * 1000)
         self._settle(call.id, outcome, result.status, exit_code=result.exit_code, elapsed_ms=elapsed)
         self._note(lambda: self._journal.record_call_result(self._turn, call.id, asdict(outcome)))
@@ -165,6 +170,7 @@ class _Run:
         async for item in self._call.tool.run(self._call.arguments, context):
             match item:
                 case ToolOutput(text):
+                    text = _text(text)
                     self.partial = (self.partial + text)[-PARTIAL:]
                     self._show(text)
                 case ToolProgress():

@@ -29,6 +29,7 @@ from .records import (
     SELECT_TURN,
     Call,
     Control,
+    KeyReused,
     NoSession,
     Session,
     TooManyTurns,
@@ -91,8 +92,8 @@ class Journal:
         return self._owners.name
 
     def exists_on_disk(self) -> bool:
-        """Whether the path still names the open file; false once somebody removed the state directory."""
-        return self._store.exists_on_disk()
+        """Whether the paths still name the open files; false once somebody removed some of the state."""
+        return self._store.exists_on_disk() and self._owners.holds_own()
 
     def close(self) -> None:
         """Commits what was submitted, closes the file, and gives up ownership."""
@@ -110,12 +111,25 @@ class Journal:
 
     # Sessions
 
-    def create_session(self, toggles: Mapping[str, Any] | None = None, *, synthetic: bool = False) -> str:
-        """Makes a session and returns its id; a `synthetic` one is left out of lists."""
-        session = uuid.uuid4().hex
+    def create_session(
+        self,
+        toggles: Mapping[str, Any] | None = None,
+        *,
+        synthetic: bool = False,
+        session: str | None = None,
+    ) -> str:
+        """Makes a session and returns its id.
+
+        Args:
+            toggles: the session's own values of toggles.
+            synthetic: leaves it out of lists.
+            session: an id chosen by the client; a session that has it already stays as it is.
+        """
+        session = session or uuid.uuid4().hex
         row = (session, now(), orjson.dumps(dict(toggles or {})), synthetic)
+        columns = "(id, created, toggles, synthetic)"
         with self._store.transaction() as db:
-            db.execute("INSERT INTO sessions (id, created, toggles, synthetic) VALUES (?, ?, ?, ?)", row)
+            db.execute(f"INSERT OR IGNORE INTO sessions {columns} VALUES (?, ?, ?, ?)", row)  # noqa: S608
         return session
 
     def session(self, session: str) -> Session:
@@ -175,7 +189,12 @@ class Journal:
     # Turns
 
     def start_turn(
-        self, session: str, text: str | list[Block], key: str | None = None, max_running: int | None = None
+        self,
+        session: str,
+        text: str | list[Block],
+        key: str | None = None,
+        max_running: int | None = None,
+        turn_id: str | None = None,
     ) -> Turn:
         """Starts a turn that this instance owns: its user message and RUN_STARTED are written with it.
 
@@ -186,24 +205,26 @@ class Journal:
             text: the user's input, a text or content blocks of the Messages API.
             key: an Idempotency-Key; the second start under one key returns the first turn, `fresh` false.
             max_running: how many turns this instance may run at once.
+            turn_id: an id chosen by the client, which then works like a key.
 
         Raises:
             NoSession: there is no such session.
+            KeyReused: the key or the id stands for a turn with another input, or in another session.
             TurnRunning: the session has a running turn.
             TooManyTurns: this instance runs `max_running` turns already.
         """
         with self._store.transaction() as db:
-            if key and (
-                row := db.execute(SELECT_TURN + " WHERE session = ? AND key = ?", (session, key)).fetchone()
-            ):
-                return turn_of(row)
+            if earlier := self._earlier(session, key, turn_id):
+                if (earlier.session, earlier.input) != (session, text):
+                    raise KeyReused(f"turn {earlier.id} was started under it with another input")
+                return earlier
             self._refuse_running(session)
             if not db.execute("SELECT 1 FROM sessions WHERE id = ?", (session,)).fetchone():
                 raise NoSession(f"there is no session {session}")
             mine = "SELECT count(*) FROM turns WHERE state = 'running' AND owner = ?"
             if max_running is not None and db.execute(mine, (self.owner,)).fetchone()[0] >= max_running:
                 raise TooManyTurns(f"{max_running} turns are running on this instance already")
-            turn = Turn(uuid.uuid4().hex, session, self.owner, "running", text, now(), fresh=True)
+            turn = Turn(turn_id or uuid.uuid4().hex, session, self.owner, "running", text, now(), fresh=True)
             columns = "(id, session, owner, state, input, key, created)"
             row = (turn.id, session, turn.owner, turn.state, orjson.dumps(text), key, turn.created)
             db.execute(f"INSERT INTO turns {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
@@ -213,6 +234,12 @@ class Journal:
             db.execute("UPDATE sessions SET title = ? WHERE id = ? AND title IS NULL", (spoken[:80], session))
             self.append(session, turn.id, [run_started(session, turn.id, spoken)])
         return turn
+
+    def _earlier(self, session: str, key: str | None, turn_id: str | None) -> Turn | None:
+        where = " WHERE (session = ? AND key = ?) OR id = ?"
+        with self._store.transaction() as db:
+            row = db.execute(SELECT_TURN + where, (session, key, turn_id)).fetchone()
+        return turn_of(row) if row else None
 
     def _refuse_running(self, session: str) -> None:
         with self._store.transaction() as db:
@@ -241,6 +268,12 @@ class Journal:
             db.execute("DELETE FROM controls WHERE turn = ?", (turn.id,))
             self.append(turn.session, turn.id, events)
         return True
+
+    def is_steered(self, turn: Turn) -> bool:
+        """Whether the user added something that the turn has not taken yet."""
+        with self._store.transaction() as db:
+            sql = "SELECT 1 FROM controls WHERE turn = ? AND kind = 'steer'"
+            return db.execute(sql, (turn.id,)).fetchone() is not None
 
     def orphans(self) -> Iterator[Turn]:
         """Running turns whose owner is dead, one after the other.
@@ -280,6 +313,11 @@ class Journal:
         """Like `events`, each as its JSON on the wire: what a stream sends needs no decoding."""
         sql = "SELECT seq, event FROM events WHERE session = ? AND seq > ? ORDER BY seq LIMIT ?"
         return [(seq, data) for seq, data in self._store.read(sql, session, after, limit)]
+
+    def began_after(self, turn: Turn) -> int:
+        """The sequence number before a turn's first event."""
+        sql = "SELECT min(seq) FROM events WHERE session = ? AND turn = ?"
+        return int(self._store.read(sql, turn.session, turn.id)[0][0]) - 1
 
     async def wait_for_events(self, session: str, after: int, timeout: float) -> bool:  # noqa: ASYNC109
         """Whether there are events behind `after`; waits up to `timeout` seconds for them.
@@ -391,4 +429,4 @@ def _safe(name: str) -> str:
     """A file name for an id that a model or a client chose."""
     if name.replace("-", "").replace("_", "").isalnum() and name.isascii() and len(name) <= 128:
         return name
-    return "x" + sha256(name.encode()).hexdigest()
+    return "~" + sha256(name.encode()).hexdigest()
