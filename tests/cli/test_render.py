@@ -115,6 +115,16 @@ def test_the_terminal_keeps_a_line_for_each_end_and_the_notes_of_a_failure(
     assert any("undone" in line for line in kept)
 
 
+def test_the_terminal_shows_the_first_line_of_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal(Console("never")) as progress:
+        progress.emit(OperationEvent("verify", "started", "run the suites"))
+        progress.emit(OperationEvent("verify", "note", "failed checks.greeting: assert 1 == 2\n  + more"))
+        progress.emit(OperationEvent("verify", "failed", "1 of 8 checks failed", seconds=1.0))
+    err = capsys.readouterr().err
+    assert "failed checks.greeting: assert 1 == 2" in err
+    assert "+ more" not in err
+
+
 def test_a_plan_names_changes_and_every_step_with_its_undo() -> None:
     console = Console("never")
     lines = "\n".join(plan_lines(make_plan(), console))

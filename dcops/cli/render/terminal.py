@@ -71,7 +71,8 @@ class Terminal(Progress):
 
     def _note(self, event: OperationEvent) -> None:
         if self._live is not None and event.step == self._step:
-            self._notes = [*self._notes, event.text][-KEPT_NOTES:]
+            # A line that moves must be one; all of a failed check stands in the error.
+            self._notes = [*self._notes, event.text.partition("\n")[0]][-KEPT_NOTES:]
         else:
             self._console.talk(f"  {self._console.glyphs['note']} {event.text}")
 
