@@ -53,6 +53,11 @@ class Revision:
     def short(self) -> str:
         return self.release[:12]
 
+    @property
+    def real_model(self) -> bool:
+        """Whether its instances talk to the API."""
+        return bool(self.configuration.get("model") == "api")
+
     def like(self, other: Revision) -> bool:
         """Whether both are one and the same but for their toggles."""
         return replace(self, toggles={}) == replace(other, toggles={})

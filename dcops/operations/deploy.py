@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,7 @@ from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import configuration, make_plan, set_values
 from dcops.operations.steps.build import build, model_revision, model_source, revision_of
 from dcops.operations.steps.run import Run
+from dcops.operations.steps.start import write_key
 from dcops.operations.sweep import sweep
 from dcops.projects import record_project
 from dcops.releases.context import load_release
@@ -128,6 +130,9 @@ def carry_out(
     """
     began = time.time()
     if planned.does_nothing:
+        # A key that was changed where the environment says it is shows in no plan.
+        with suppress(PreconditionMissing):
+            write_key(place)
         return report(place, "unchanged", planned, planned.current, began)
     if place.local.choice() is None:
         place.say("", f"{place.name} runs on {place.choice.engine}: {place.choice.why}")
@@ -140,6 +145,8 @@ def carry_out(
         with place.lock.acquire(planned.kind, wait=lock_wait) as lock:
             place.local.decide(place.choice)
             place.engine.prepare()
+            if planned.kind == "deploy":
+                write_key(place)
             current = observe(place)
             refuse_unfinished(current, place.name)
             if current.digest != planned.based_on:

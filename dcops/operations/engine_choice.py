@@ -20,8 +20,7 @@ def choose(world: World, environment: Environment, asked: str | None) -> EngineC
         asked: ``--engine``.
 
     Raises:
-        PreconditionMissing: Another engine is asked for than the one that serves, or tools of a real
-            model would run on the host as the user without the environment saying so.
+        PreconditionMissing: Another engine is asked for than the one that serves.
     """
     recorded = world.local(environment.name).choice()
     if recorded is not None and asked in {None, recorded.engine}:
@@ -34,13 +33,6 @@ def choose(world: World, environment: Environment, asked: str | None) -> EngineC
             do=f"dcops down {environment.name}, then dcops deploy {environment.name} --engine {asked}",
         )
     engine, why = _decide(world, environment, asked)
-    if engine == "process" and environment.model == "api" and environment.isolation != "none":
-        raise PreconditionMissing(
-            "DC-ISOLATION",
-            f"{environment.name} would let the model's tools run on this machine as you",
-            why="model: api on the process engine has no isolation",
-            do="use Docker (dcops deploy --engine docker), or write `isolation: none` into environment.yaml",
-        )
     port = environment.port or free_port(f"{world.project.id} {environment.name}", environment.bind)
     return EngineChoice(engine=engine, port=port, why=why)
 

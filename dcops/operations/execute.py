@@ -68,6 +68,7 @@ def execute(run: Run, lock: EnvironmentLock, signals: Signals, *, done: Sequence
             _timed(run, step)
             finished.append(step.id)
             last = step.id
+        _tidy(run)
         run.place.journal.end()
     except BaseException as error:
         signals.held = True
@@ -103,9 +104,16 @@ def undo(run: Run, steps: Iterable[str], error: BaseException | None = None) -> 
                 why=why,
                 do=f"dcops abort {run.place.name}",
             ) from second
+    _tidy(run)
     result = "interrupted" if isinstance(error, Signalled) else "failed" if error else "aborted"
     run.place.history.append(record.entry(run, result, error=str(error) if error else ""))
     journal.end()
+
+
+def _tidy(run: Run) -> None:
+    """Beside a real model the scripted one runs for a verification only."""
+    if run.plan.revision.real_model:
+        start.retire_model(run.place)
 
 
 def _remaining(run: Run, done: Sequence[str]) -> list[Step]:

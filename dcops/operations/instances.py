@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dcops.core import toggles as core_toggles
 from dcops.core.protocols import InstanceSpec, Limits, Role
 from dcops.errors import DcopsError, OperationFailed
-from dcops.records.instances import InstanceRecord
+from dcops.records.instances import InstanceRecord, parse, path
 from dcops.records.toggles import control_document
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def start(
     Args:
         live: Give a twin the environment's own model, not the scripted one.
     """
-    scripted = (role == "twin" and not live) or place.environment.model == "scripted"
+    scripted = role == "model" or (role == "twin" and not live) or not revision.real_model
     record = InstanceRecord(
         id=instance,
         revision=revision,
@@ -80,6 +80,13 @@ def remove(place: Place, record: InstanceRecord) -> None:
     """End an instance and forget everything that names it."""
     place.engine.stop(record.id)
     place.store.write(record.removal())
+
+
+def remove_by_id(place: Place, instance: str) -> None:
+    """Remove an instance that may never have been started, or be gone already."""
+    content = place.store.read(path(instance))[path(instance)]
+    if content is not None:
+        remove(place, parse(content))
 
 
 def toggle_document(revision: Revision, toggles: ToggleState) -> bytes:

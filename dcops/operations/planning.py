@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dcops.core import toggles as core_toggles
 from dcops.core.plan import STEPS, Plan, Step
 from dcops.core.toggles import changes
+from dcops.errors import PreconditionMissing
 from dcops.operations.current import refuse_unfinished
 from dcops.operations.steps.build import model_revision
 from dcops.operations.steps.start import proxy_digest
@@ -73,9 +74,11 @@ def make_plan(
         suites: What the twin is verified by; empty for no twin.
 
     Raises:
-        PreconditionMissing: Another operation is half done.
+        PreconditionMissing: Another operation is half done, or tools of a real model would run on the host as
+            the user without the environment saying so.
     """
     refuse_unfinished(current, place.name)
+    _refuse_unisolated(place, revision)
     serving = current.deployment
     same = serving is not None and serving.revision.like(revision) and current.runs(current.serving)
     warm = _warm(current, revision) if kind == "rollback" else ""
@@ -113,6 +116,17 @@ def make_plan(
     )
 
 
+def _refuse_unisolated(place: Place, revision: Revision) -> None:
+    environment = place.environment
+    if place.choice.engine == "process" and revision.real_model and environment.isolation != "none":
+        raise PreconditionMissing(
+            "DC-ISOLATION",
+            f"{environment.name} would let the model's tools run on this machine as you",
+            why="model: api on the process engine has no isolation",
+            do="use Docker (dcops deploy --engine docker), or write `isolation: none` into environment.yaml",
+        )
+
+
 def _steps(
     place: Place,
     current: Current,
@@ -129,8 +143,9 @@ def _steps(
     knows = current.generations.get(candidate) == current.toggles.generation
     toggles = not fresh and not (knows and current.toggles.values == revision.toggles)
     proxy = not current.proxy.running or current.proxy.configuration != proxy_digest(place)
-    model = fresh and (bool(twin) or place.environment.model == "scripted") and needs_model(place, current)
-    build = fresh and (not place.engine.has_build(revision.build) or model)
+    scripted = bool(twin) or not revision.real_model
+    model = scripted and (needs_model(place, current) if fresh else not current.runs(current.model))
+    build = model or (fresh and not place.engine.has_build(revision.build))
     wanted = {
         "build": build,
         "proxy": proxy,
@@ -141,7 +156,7 @@ def _steps(
         "toggles": toggles,
         "switch": switches,
         "smoke": switches or proxy,
-        "record": switches or toggles or proxy,
+        "record": switches or toggles or proxy or model,
         "settle": switches and current.record is not None,
     }
     return [STEPS[name] for name, needed in wanted.items() if needed]

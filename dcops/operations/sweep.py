@@ -24,7 +24,7 @@ def leftovers(current: Current, keep: Collection[str] = ()) -> list[str]:
         and (
             name not in current.instances
             or name in ended
-            or current.roles.get(name) in {None, "candidate", "twin", "serving"}
+            or current.roles.get(name) in {None, "candidate", "twin", "serving", "model"}
         )
     ]
 

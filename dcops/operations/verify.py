@@ -13,8 +13,9 @@ from dcops.operations.current import Current, observe, refuse_down, refuse_unfin
 from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import needs_model
 from dcops.operations.steps.build import build, model_revision, model_source
-from dcops.operations.steps.start import ensure_model
+from dcops.operations.steps.start import ensure_model, retire_model
 from dcops.operations.steps.verify import EngineTwin, own_checks, target_of
+from dcops.operations.sweep import sweep
 from dcops.verification.runner import run_suites
 
 if TYPE_CHECKING:
@@ -54,14 +55,19 @@ def verify(world: World, request: VerifyRequest) -> VerificationReport:
                 "DC-NOTHING-SERVES", f"nothing serves in {place.name}", do=f"dcops deploy {place.name}"
             )
         refuse_down(current, place.name)
-        if needs_model(place, current):
-            build(place, model_source())
-            ensure_model(place, current, model_revision(place))
-        if request.live:
-            # One short turn of the environment's own model, on a twin that leads there.
-            return _with_twin(place, current, request, ("live",), live=True)
-        suites = tuple(request.suites) or place.environment.suites
-        return _with_twin(place, current, request, suites, live=False)
+        sweep(place, current)
+        try:
+            if request.live:
+                # One short turn of the environment's own model, on a twin that leads there.
+                return _with_twin(place, current, request, ("live",), live=True)
+            if needs_model(place, current):
+                build(place, model_source())
+                ensure_model(place, current, model_revision(place))
+            suites = tuple(request.suites) or place.environment.suites
+            return _with_twin(place, current, request, suites, live=False)
+        finally:
+            if current.record.revision.real_model:
+                retire_model(place)
 
 
 def _with_twin(
@@ -69,8 +75,8 @@ def _with_twin(
 ) -> VerificationReport:
     assert current.record is not None
     name = f"twin-{secrets.token_hex(3)}"
-    record = instances.start(place, name, "twin", current.record.revision, current.toggles, live=live)
     try:
+        record = instances.start(place, name, "twin", current.record.revision, current.toggles, live=live)
         instances.await_ready(place, record, timeout=place.environment.ready_timeout)
         return run_suites(
             target_of(place, record, current.toggles, live=live),
@@ -83,7 +89,7 @@ def _with_twin(
             on_result=_announce(place),
         )
     finally:
-        instances.remove(place, record)
+        instances.remove_by_id(place, name)
 
 
 def _announce(place: Place) -> Callable[[CheckResult], None]:

@@ -33,6 +33,11 @@ class InstanceRecord:
         return self.operator.rsplit("/", 1)[1]
 
     @property
+    def scripted(self) -> bool:
+        """Whether its gateway leads to the scripted model."""
+        return self.gateway.startswith("gateway/scripted/")
+
+    @property
     def gateway_token(self) -> str:
         return self.gateway.rsplit("/", 1)[1]
 

@@ -9,7 +9,7 @@ from dcops import proxy
 from dcops.core.deployment import Revision, ToggleState
 from dcops.environments import resolve_key
 from dcops.operations import instances
-from dcops.operations.current import MODEL_POINTER, Current
+from dcops.operations.current import MODEL_POINTER, Current, observe
 
 if TYPE_CHECKING:
     from dcops.operations.steps.run import Run
@@ -28,9 +28,17 @@ def proxy_digest(place: Place) -> str:
 
 def start_proxy(run: Run) -> None:
     place = run.place
+    place.engine.start_proxy(proxy_configuration(place), bind=place.environment.bind, port=place.choice.port)
+
+
+def write_key(place: Place) -> None:
+    """Give the gateway the key as it is now; it reads it at each request.
+
+    Raises:
+        PreconditionMissing: The environment's reference leads to no key.
+    """
     if place.environment.model == "api":
         place.engine.write_secret(API_KEY, resolve_key(place.environment, place.world.environ))
-    place.engine.start_proxy(proxy_configuration(place), bind=place.environment.bind, port=place.choice.port)
 
 
 def start_model(run: Run) -> None:
@@ -53,6 +61,15 @@ def ensure_model(place: Place, current: Current, revision: Revision) -> None:
         instances.remove(place, current.records[current.model])
 
 
+def retire_model(place: Place) -> None:
+    """End the scripted model when no instance's gateway leads to it."""
+    current = observe(place)
+    others = [record for name, record in current.records.items() if name != current.model]
+    if current.model and not any(record.scripted for record in others):
+        place.store.write({MODEL_POINTER: None})
+        instances.remove(place, current.records[current.model])
+
+
 def start_instances(run: Run) -> None:
     """Candidate and twin start side by side; the twin is awaited by the step that needs it."""
     place, plan = run.place, run.plan
@@ -64,13 +81,5 @@ def start_instances(run: Run) -> None:
 
 
 def undo_instances(run: Run) -> None:
-    for name in (run.plan.candidate, run.plan.twin):
-        record = run.find(name) if name else None
-        if record is not None:
-            instances.remove(run.place, record)
-
-
-def remove_twin(run: Run) -> None:
-    record = run.find(run.plan.twin) if run.plan.twin else None
-    if record is not None:
-        instances.remove(run.place, record)
+    for name in filter(None, (run.plan.candidate, run.plan.twin)):
+        instances.remove_by_id(run.place, name)

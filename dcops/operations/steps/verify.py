@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 from functools import cached_property
@@ -144,10 +143,7 @@ def do(run: Run) -> None:
 
 
 def undo(run: Run) -> None:
-    record = run.find(run.plan.twin)
-    if record is not None:
-        with contextlib.suppress(FileNotFoundError):
-            instances.remove(run.place, record)
+    instances.remove_by_id(run.place, run.plan.twin)
 
 
 def refused(place: Place, report: VerificationReport) -> OperationFailed:
