@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import re
@@ -220,6 +221,23 @@ def test_every_route_of_the_agent_is_documented() -> None:
     table = rows(REFERENCE / "http-api.md", "route | does")
     documented = {pair for row in table for pair in re.findall(r"`([A-Z]+) (/\S*?)`", row[0])}
     assert documented == wanted
+
+
+def test_every_refusal_of_the_agent_is_documented() -> None:
+    used = {(404, "not_found"), (405, "method_not_allowed")}  # the framework's own
+    for file in (ROOT / "dcops" / "agent" / "service").glob("*.py"):
+        for call in ast.walk(ast.parse(text(file))):
+            match call:
+                case ast.Call(
+                    func=ast.Name("ServiceError" | "error_response"),
+                    args=[ast.Constant(int(status)), ast.Constant(str(code)), *_],
+                ):
+                    used.add((status, code))
+    table = rows(REFERENCE / "http-api.md", "status | code")
+    documented = {
+        (int(row[0]), code) for row in table for code in codes(row[1]) if re.fullmatch("[a-z_]+", code)
+    }
+    assert documented == used
 
 
 def test_every_folder_of_the_readme_is_there() -> None:

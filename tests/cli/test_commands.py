@@ -374,5 +374,7 @@ def test_following_logs_is_lines_and_then_a_result(
 
 def test_sessions_are_listed(inside: Callable[..., int], agent: Any, capsys: Capture) -> None:
     assert inside("sessions", "dev") == 0
-    assert "s1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "s1" in out
+    assert "2026-11-20 00:00:00" in out
     assert agent.asked == ["GET /v1/sessions"]

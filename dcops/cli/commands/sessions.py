@@ -34,11 +34,11 @@ def _lines(sessions: list[dict[str, Any]], environment: str) -> Iterator[str]:
         yield f"there is no conversation yet: dcops chat {environment} 'run: date'"
         return
     yield from table(
-        ["SESSION", "CREATED", "STATE", "TITLE"],
+        ["SESSION", "CREATED (UTC)", "STATE", "TITLE"],
         [
             [
                 session["id"],
-                str(session.get("created", "")),
+                str(session.get("created", ""))[: len("2026-11-20T19:08:12")].replace("T", " "),
                 style("running", "good") if session.get("running") else "idle",
                 session.get("title") or "",
             ]
