@@ -229,6 +229,17 @@ def test_a_backup_names_its_environment(
     assert inside("rollback", "other") == 7
 
 
+def test_a_damaged_backup_is_no_environment(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    damaged = Backup("backup_1", 0.0, environment="", damaged="its manifest is damaged")
+    monkeypatch.setattr("dcops.operations.backup.show_backup", lambda _world, _identity: damaged)
+    assert inside("rollback", "backup_1") == 6
+    error = capsys.readouterr().err
+    assert "DC-BACKUP-CORRUPT" in error
+    assert "its manifest is damaged" in error
+
+
 def test_a_negative_value_is_a_value_and_the_error_is_about_its_range(
     inside: Callable[..., int], capsys: Capture
 ) -> None:

@@ -5,6 +5,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from dcops.cli.console import Console, ago, size, table
@@ -143,17 +144,33 @@ def test_a_plan_names_changes_and_every_step_with_its_undo() -> None:
     assert "serves already" in nothing
 
 
-def test_an_error_shows_its_log_its_probe_and_each_fault() -> None:
+def test_an_error_shows_its_reason_its_log_and_its_probe() -> None:
+    error = PreconditionMissing("DC-X", "it broke", why="because", do="mend it", log=["boom"], probe="503")
+    lines = "\n".join(error_lines(error))
+    for expected in ("DC-X", "it broke", "because", "mend it", "boom", "503"):
+        assert expected in lines
+
+
+def test_an_error_shows_each_fault_once() -> None:
     faults = [
-        {"file": "a.yaml", "line": number, "path": "x", "message": "is bad", "hint": "did you mean y?"}
-        for number in (1, 2)
+        {
+            "file": "a.yaml",
+            "line": number,
+            "path": "x",
+            "message": f"is bad {number}",
+            "hint": "did you mean y?",
+        }
+        for number in (1, 2, 3)
     ]
     error = PreconditionMissing(
-        "DC-X", "it broke", why="because", do="mend it", log=["boom"], probe="503", faults=faults
+        "DC-X", "a.yaml:1: x is bad 1", why="2 more: a.yaml:2, a.yaml:3", do="mend it", faults=faults
     )
-    lines = "\n".join(error_lines(error))
-    for expected in ("DC-X", "it broke", "because", "mend it", "boom", "503", "a.yaml:2: x is bad (did you"):
-        assert expected in lines
+    assert [click.unstyle(line) for line in error_lines(error)] == [
+        "Error DC-X: a.yaml:1: x is bad 1",
+        "  Also  a.yaml:2: x is bad 2 (did you mean y?)",
+        "        a.yaml:3: x is bad 3 (did you mean y?)",
+        "  Do    mend it",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dcops.cli import completion
 from dcops.cli.base import command
 from dcops.cli.commands.deploy import confirmation, show_plan, show_report
 from dcops.cli.options import DEFAULT, lock_wait_option, reason_option, yes_option
-from dcops.errors import NotFound, UsageError
+from dcops.errors import NotFound, PreconditionMissing, UsageError
 
 if TYPE_CHECKING:
     from dcops.cli.app import App
@@ -92,7 +92,7 @@ def _of_backup(world: World, backup: str) -> str:
     from dcops.operations.backup import show_backup
 
     try:
-        return show_backup(world, backup).environment
+        found = show_backup(world, backup)
     except NotFound as error:
         if backup not in world.environments.names():
             raise
@@ -102,3 +102,13 @@ def _of_backup(world: World, backup: str) -> str:
             why=f"{backup} is an environment; did you mean dcops rollback --env {backup}?",
             do=f"dcops rollback --env {backup}",
         ) from None
+    if found.damaged:
+        # What it is of stands in the manifest, which may be what is damaged.
+        raise PreconditionMissing(
+            "DC-BACKUP-CORRUPT",
+            f"the backup {found.id} is damaged",
+            why=found.damaged,
+            do="use another one: dcops backup list",
+            backup=found.id,
+        )
+    return found.environment

@@ -18,19 +18,24 @@ LOG_LINES = 30
 def error_lines(error: DcopsError) -> Iterator[str]:
     """The lines for stderr."""
     yield from wrapped(f"{style(f'Error {error.code}', 'bad')}: ", error.what, sys.stderr)
-    yield from _rows("Why", error.why)
     detail: dict[str, Any] = error.detail
+    faults = detail.get("faults") or []
+    # The first fault is the error itself; its reason only counts the others.
+    yield from _faults(faults[1:]) if len(faults) > 1 else _rows("Why", error.why)
     if probe := detail.get("probe"):
         yield from _rows("Probe", str(probe))
-    faults = detail.get("faults") or []
-    for fault in faults if len(faults) > 1 else []:
-        hint = f" ({fault['hint']})" if fault.get("hint") else ""
-        yield f"        {fault['file']}:{fault['line']}: {fault['path']} {fault['message']}{hint}"
     if log := detail.get("log"):
         yield style("  Last lines", "dim")
         for line in log[-LOG_LINES:]:
             yield f"        {line}"
     yield from _rows("Do", error.do)
+
+
+def _faults(faults: list[dict[str, Any]]) -> Iterator[str]:
+    for index, fault in enumerate(faults):
+        hint = f" ({fault['hint']})" if fault.get("hint") else ""
+        text = f"{fault['file']}:{fault['line']}: {fault['path']} {fault['message']}{hint}"
+        yield from _rows("" if index else "Also", text)
 
 
 def _rows(name: str, text: str) -> Iterator[str]:
