@@ -115,7 +115,7 @@ class Settings:
             api_key=variables["ANTHROPIC_API_KEY"],
             base_url=variables.get("ANTHROPIC_BASE_URL") or None,
             stop_seconds=_number(variables, "DCOPS_STOP_SECONDS", 20.0),
-            max_running_turns=int(_number(variables, "DCOPS_MAX_RUNNING_TURNS", 64)),
+            max_running_turns=max(1, int(_number(variables, "DCOPS_MAX_RUNNING_TURNS", 64))),
         )
 
 

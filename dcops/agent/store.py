@@ -79,10 +79,24 @@ class Store:
         """Calls back once the outermost transaction of this thread is on disk; for use inside one."""
         self._after_commit.append(callback)
 
-    def read(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Rows as last committed, by whatever process; never waits for a writer."""
+    def read(self, sql: str, *values: Any, size: int | None = None) -> list[tuple[Any, ...]]:
+        """Rows as last committed, by whatever process; never waits for a writer.
+
+        Args:
+            sql: the query.
+            values: its parameters.
+            size: no further row is read once the last columns have so many bytes together.
+        """
         with self._reading:
-            return self._read.execute(sql, values).fetchall()
+            cursor = self._read.execute(sql, values)
+            if size is None:
+                return cursor.fetchall()
+            rows = []
+            while size > 0 and (row := cursor.fetchone()):
+                rows.append(row)
+                size -= len(row[-1])
+            cursor.close()  # or the read would go on, and keep the write-ahead log from being cleared
+            return rows
 
     async def submit(self, work: Callable[[], T]) -> T:
         """Runs `work` in the writing thread, in the order of submission, and returns when it is on disk.

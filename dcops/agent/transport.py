@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,13 @@ class Transport:
             await asyncio.to_thread(self._load)
 
     def _load(self) -> None:
-        import anthropic  # noqa: PLC0415 - the service listens before this
-        import httpx2  # noqa: PLC0415
+        gc.disable()  # hundreds of classes come to stay: looking for garbage among them costs a tenth more
+        try:
+            import anthropic  # noqa: PLC0415 - the service listens before this
+            import httpx2  # noqa: PLC0415
+        finally:
+            gc.enable()
+        gc.freeze()  # nor is any of it looked at later
 
         self._sdk = anthropic
         self._client = anthropic.AsyncAnthropic(

@@ -309,15 +309,22 @@ class Journal:
         """Up to `limit` events behind sequence number `after`, in order."""
         return [(seq, event_of(data)) for seq, data in self.encoded_events(session, after, limit)]
 
-    def encoded_events(self, session: str, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
-        """Like `events`, each as its JSON on the wire: what a stream sends needs no decoding."""
+    def encoded_events(
+        self, session: str, after: int = 0, limit: int = 1000, size: int | None = None
+    ) -> list[tuple[int, bytes]]:
+        """Like `events`, each as its JSON on the wire: what a stream sends needs no decoding.
+
+        Once they have `size` bytes together, no more are read.
+        """
         sql = "SELECT seq, event FROM events WHERE session = ? AND seq > ? ORDER BY seq LIMIT ?"
-        return [(seq, data) for seq, data in self._store.read(sql, session, after, limit)]
+        return [(seq, data) for seq, data in self._store.read(sql, session, after, limit, size=size)]
 
     def began_after(self, turn: Turn) -> int:
         """The sequence number before a turn's first event."""
-        sql = "SELECT min(seq) FROM events WHERE session = ? AND turn = ?"
-        return int(self._store.read(sql, turn.session, turn.id)[0][0]) - 1
+        # From the end, where a turn is usually looked for: only what came after its start is read.
+        newest = "SELECT max(seq) FROM events WHERE session = ? AND turn != ? AND seq < ("
+        newest += "SELECT max(seq) FROM events WHERE session = ? AND turn = ?)"
+        return int(self._store.read(newest, *(turn.session, turn.id) * 2)[0][0] or 0)
 
     async def wait_for_events(self, session: str, after: int, timeout: float) -> bool:  # noqa: ASYNC109
         """Whether there are events behind `after`; waits up to `timeout` seconds for them.

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
-from .errors import busy
-from .requests import bad, idempotency_key, instance_of, json_object, text_field
+from .requests import bad, chosen_id, idempotency_key, instance_of, json_object, text_field
 from .sse import EventStream
 
 if TYPE_CHECKING:
@@ -16,15 +15,18 @@ if TYPE_CHECKING:
 
 
 async def run(request: Request) -> Response:
-    """Run the newest user message in the session that `threadId` names."""
+    """Run the newest user message in the session that `threadId` names, which is made if there is none.
+
+    The turn's id is the `runId`, so a request that is repeated gets the same run's events again.
+    """
     instance = instance_of(request)
     body = await json_object(request, allowed=None)
-    session = instance.session(text_field(body, "threadId"))
-    if session.running:
-        raise busy(session.running)
-    turn = await instance.start_turn(session.id, _newest_input(body), idempotency_key(request))
-    # From the cursor before the start, so that the run's first event is in the stream.
-    return EventStream(instance, session.id, session.last_seq, run=turn).response()
+    session = chosen_id(body, "threadId")
+    run_id = chosen_id(body, "runId") if "runId" in body else None
+    text, key = _newest_input(body), idempotency_key(request)
+    turn = await instance.start_turn(session, text, key, create=True, turn_id=run_id)
+    after = instance.journal.began_after(turn)
+    return EventStream(instance, session, after, run=turn.id).response()
 
 
 def _newest_input(body: dict[str, Any]) -> str:

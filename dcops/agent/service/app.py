@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from . import agui, health, sessions
 from .auth import Guard
-from .errors import ServiceError
+from .errors import ServiceError, unwritten
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
     from .instance import Instance
+
+log = structlog.get_logger()
 
 _DO = {
     404: "See the agent's HTTP API in the documentation.",
@@ -36,6 +40,11 @@ def _http_error(_request: Request, error: Exception) -> Response:
     return ServiceError(error.status_code, code, f"{error.detail}.", do, headers=error.headers).response()
 
 
+def _journal_error(_request: Request, error: Exception) -> Response:
+    log.error("journal.unavailable", error=str(error))
+    return unwritten(str(error)).response()
+
+
 def _bug(_request: Request, _error: Exception) -> Response:  # the server logs it
     return ServiceError(500, "internal", "The agent failed.", "See its log (`dcops logs`).").response()
 
@@ -48,7 +57,12 @@ def build_app(instance: Instance) -> Starlette:
     app = Starlette(
         routes=ROUTES,
         middleware=[Middleware(Guard, access=instance.access)],
-        exception_handlers={ServiceError: _service_error, HTTPException: _http_error, Exception: _bug},
+        exception_handlers={
+            ServiceError: _service_error,
+            HTTPException: _http_error,
+            sqlite3.OperationalError: _journal_error,
+            Exception: _bug,
+        },
     )
     app.state.instance = instance
     return app

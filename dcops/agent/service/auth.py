@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -27,10 +28,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that is let in: its sha256 (hex), and the moment it ends, if any."""
+    """A token that is let in: its sha256 (hex), and the moment it ends (seconds since the epoch), if any."""
 
     sha256: str
-    until: datetime | None
+    until: float | None
 
     @classmethod
     def parse(cls, entry: dict[str, Any]) -> Token:
@@ -45,11 +46,17 @@ class Token:
         if until is None:
             return cls(sha256, None)
         if type(until) in {int, float}:
-            return cls(sha256, datetime.fromtimestamp(until, UTC))
+            return cls(sha256, until)
         moment = datetime.fromisoformat(until)
         if moment.tzinfo is None:
             raise ValueError("until must name its time zone")
-        return cls(sha256, moment)
+        return cls(sha256, moment.timestamp())
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return value
 
 
 class Access:
@@ -63,8 +70,8 @@ class Access:
         """Take `{"tokens": [{"sha256", "until"}], "hosts": []}`; keep the last good one if it is bad."""
         try:
             decoded = orjson.loads(document or b"")
-            tokens = tuple(Token.parse(entry) for entry in decoded["tokens"])
-            hosts = frozenset(str.lower(host) for host in decoded["hosts"])
+            tokens = tuple(Token.parse(entry) for entry in _list(decoded["tokens"]))
+            hosts = frozenset(str.lower(host) for host in _list(decoded["hosts"]))
         except (ValueError, KeyError, TypeError) as error:
             log.warning("access.refused_document", error=repr(error))
             return
@@ -76,7 +83,7 @@ class Access:
         if scheme.lower() != "bearer" or not token:
             return False
         presented = hashlib.sha256(token.strip().encode()).hexdigest()
-        now = datetime.now(UTC)
+        now = time.time()
         # Every token is compared, so that the time taken tells nothing about which one fits.
         fits = [hmac.compare_digest(presented, known.sha256) for known in self._tokens]
         return any(

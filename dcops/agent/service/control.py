@@ -28,7 +28,10 @@ class _Followed:
         if content != self.content:
             self.content = content
             log.info("control.changed", file=self.path.name)
-            self.consumer(content)
+            try:
+                self.consumer(content)
+            except Exception:  # whatever is in a file, what serves goes on with what it had
+                log.exception("control.not_taken", file=self.path.name)
 
 
 class ControlFiles:

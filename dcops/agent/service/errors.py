@@ -83,6 +83,27 @@ def busy(turn: str) -> ServiceError:
     )
 
 
+def key_reused() -> ServiceError:
+    """The error for a key or a run's id that stands for a turn with another input."""
+    return ServiceError(
+        422,
+        "key_reused",
+        "This key or run id already stands for a turn with another input.",
+        "Send a new one with new input; the same one only to repeat a request.",
+    )
+
+
+def unwritten(reason: str) -> ServiceError:
+    """The error for a journal that cannot be used just now: a full disk, a lock held too long."""
+    return ServiceError(
+        503,
+        "journal_unavailable",
+        f"The journal cannot be used: {reason}.",
+        "Look at the disk of the state directory, then try again.",
+        headers={"Retry-After": "1"},
+    )
+
+
 def not_now(reasons: Sequence[str]) -> ServiceError:
     """The error for a turn that this instance cannot take now, though another may."""
     return ServiceError(

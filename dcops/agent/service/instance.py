@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..journal.journal import Journal
-    from ..journal.records import Session
+    from ..journal.records import Session, Turn
     from ..settings import Settings
     from ..toggles import LiveToggles
     from ..transport import Transport
@@ -131,7 +131,9 @@ class Instance:
             return False
         return True
 
-    async def start_turn(self, session: str, text: str, key: str | None) -> str:
+    async def start_turn(
+        self, session: str, text: str, key: str | None, *, create: bool = False, turn_id: str | None = None
+    ) -> Turn:
         """Start a turn with the toggles in force; see `Turns.start`.
 
         Raises:
@@ -140,4 +142,4 @@ class Instance:
         toggles = self.toggles.current
         if not self.roles.takes_turns or self.loading or toggles is None:
             raise not_now(self.reasons() or [f"this instance is {self.roles.acknowledged}"])
-        return await self.turns.start(session, text, key, toggles)
+        return await self.turns.start(session, text, key, toggles, create=create, turn_id=turn_id)

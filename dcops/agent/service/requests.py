@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_BODY = 1_000_000  # bytes
 MAX_KEY = 200
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
 def instance_of(request: Request) -> Instance:
@@ -64,6 +65,17 @@ def text_field(body: dict[str, Any], name: str) -> str:
     text = body.get(name)
     if not isinstance(text, str) or not text.strip():
         raise bad(f"{name!r} is missing or blank.", f"Send {name!r} with some text.")
+    return text
+
+
+def chosen_id(body: dict[str, Any], name: str) -> str:
+    """An id that the client chose; it becomes a part of addresses."""
+    text = text_field(body, name)
+    if not _ID.fullmatch(text):
+        raise bad(
+            f"{name!r} cannot be used as an id.",
+            "Send up to 128 letters, digits and . _ : - that begin with a letter or a digit.",
+        )
     return text
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .instance import Instance
 
+LONGEST_TITLE = 200
 CONTROLS = ("stop", "pause", "resume", "steer")
 
 
@@ -38,7 +39,9 @@ async def create(request: Request) -> Response:
     instance = instance_of(request)
     body = await json_object(request, allowed={"toggles", "synthetic"})
     toggles = _overrides(instance, body) if "toggles" in body else {}
-    synthetic = body.get("synthetic") is True
+    synthetic = body.get("synthetic", False)
+    if not isinstance(synthetic, bool):
+        raise bad("'synthetic' is neither true nor false.", "Leave it out for an ordinary session.")
     session = await instance.journal.submit(
         lambda: instance.journal.create_session(toggles, synthetic=synthetic)
     )
@@ -61,7 +64,7 @@ async def change(request: Request) -> Response:
     body = await json_object(request, allowed={"title", "toggles"})
     values: dict[str, Any] = {}
     if "title" in body:
-        values["title"] = text_field(body, "title")
+        values["title"] = text_field(body, "title")[:LONGEST_TITLE]
     if "toggles" in body:
         values["toggles"] = _overrides(instance, body)
     try:
@@ -88,7 +91,7 @@ async def start_turn(request: Request) -> Response:
     """Start a turn with the user's input; its events come in the session's stream."""
     text = text_field(await json_object(request, allowed={"input"}), "input")
     turn = await instance_of(request).start_turn(_id(request), text, idempotency_key(request))
-    return JSON({"turn": turn}, 202)
+    return JSON({"turn": turn.id}, 202)
 
 
 async def control(request: Request) -> Response:
@@ -106,7 +109,11 @@ async def control(request: Request) -> Response:
 async def events(request: Request) -> Response:
     """The session's events as SSE, from where the client left."""
     instance = instance_of(request)
-    return EventStream(instance, instance.session(_id(request)).id, cursor(request)).response()
+    session = instance.session(_id(request))
+    if request.method == "HEAD":  # an answer without a body must not wait for events
+        return Response(media_type="text/event-stream")
+    # Beyond the end is a cursor from another journal, one restored say: what comes now is news all the same.
+    return EventStream(instance, session.id, min(cursor(request), session.last_seq)).response()
 
 
 async def output(request: Request) -> Response:

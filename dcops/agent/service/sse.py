@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KEEPALIVE_SECONDS = 15.0
 BATCH = 256  # events
+BATCH_BYTES = 256 * 1024
 _RETRY = b"retry: 250\n\n"
 _KEEPALIVE = b": keepalive\n\n"
 # Without a sequence number it does not move the client's cursor: it is said to this connection only.
@@ -58,7 +59,7 @@ class EventStream:
         while True:
             # Asked before reading: what a turn wrote until it ended is then in this read at the latest.
             last = self._last_frame()
-            events = self._journal.encoded_events(self._session, self._after, BATCH)
+            events = self._journal.encoded_events(self._session, self._after, BATCH, BATCH_BYTES)
             if events:
                 self._after = events[-1][0]
                 yield b"".join(b"id: %d\ndata: %s\n\n" % event for event in events)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ..journal.records import NoSession, TooManyTurns, TurnRunning
-from .errors import ServiceError, busy, no_session
+from ..journal.records import KeyReused, NoSession, TooManyTurns, TurnRunning
+from .errors import ServiceError, busy, key_reused, no_session
 
 if TYPE_CHECKING:
     from ..events import Toggles
@@ -60,7 +60,16 @@ class Turns:
         """The toggles that some running turn has another value of, because it started earlier."""
         return [name for name in values if any(old[name] != values[name] for old in self._pinned.values())]
 
-    async def start(self, session: str, text: str, key: str | None, toggles: Snapshot) -> str:
+    async def start(
+        self,
+        session: str,
+        text: str,
+        key: str | None,
+        toggles: Snapshot,
+        *,
+        create: bool = False,
+        turn_id: str | None = None,
+    ) -> Turn:
         """Start a turn, or find the one that an earlier request with the same key started.
 
         Args:
@@ -68,31 +77,37 @@ class Turns:
             text: What the user says.
             key: The request's Idempotency-Key.
             toggles: What is in force; the session's own values go before it.
-
-        Returns:
-            The turn's id.
+            create: Make the session if there is none.
+            turn_id: The turn's id, chosen by the client.
 
         Raises:
-            ServiceError: No session, another turn runs in it, or too many run here.
+            ServiceError: No session, another turn runs in it, too many run here, or the key or id stands
+                for another turn.
         """
+
+        def write() -> Turn:
+            if create:
+                self._journal.create_session(session=session)
+            return self._journal.start_turn(session, text, key, self._limit, turn_id)
+
         self._starting += 1  # from here on the instance does not end under the turn
         try:
-            turn = await self._journal.submit(
-                lambda: self._journal.start_turn(session, text, key, self._limit)
-            )
+            turn = await self._journal.submit(write)
             if turn.fresh:
                 self._run(turn, toggles.values)
         except NoSession:
             raise no_session(session) from None
         except TurnRunning as error:
             raise busy(error.turn) from None
+        except KeyReused:
+            raise key_reused() from None
         except TooManyTurns as error:
             raise ServiceError(
                 429, "too_many_turns", f"{error}.", "Try again in a moment.", headers={"Retry-After": "1"}
             ) from None
         finally:
             self._starting -= 1
-        return turn.id
+        return turn
 
     def _run(self, turn: Turn, values: Toggles) -> None:
         own = self._journal.session(turn.session).toggles

@@ -63,6 +63,8 @@ def test_a_token_ends_at_its_time(minutes: int, allowed: bool) -> None:
         b"{}",
         b"[]",
         b'{"tokens": [], "hosts": null}',
+        b'{"tokens": [], "hosts": "a.example"}',
+        b'{"tokens": {}, "hosts": []}',
         b'{"tokens": [{"sha256": "short", "until": null}], "hosts": []}',
         b'{"tokens": [{"sha256": 5, "until": null}], "hosts": []}',
         json.dumps({"tokens": [{"sha256": sha("x"), "until": "2030-01-01T00:00:00"}], "hosts": []}).encode(),
@@ -113,3 +115,10 @@ def test_hosts_that_are_not(host: str | None) -> None:
 )
 def test_origin_must_be_the_host(origin: str | None, same: bool) -> None:
     assert same_origin(origin, "localhost:8000") is same
+
+
+@pytest.mark.parametrize(("until", "allowed"), [(1e300, True), (-1e18, False), (0, False)])
+def test_any_number_is_a_time(until: float, allowed: bool) -> None:
+    made = Access()
+    made.offer(json.dumps({"tokens": [{"sha256": sha("one"), "until": until}], "hosts": []}).encode())
+    assert made.allows_token("Bearer one") is allowed

@@ -86,3 +86,24 @@ def test_a_file_may_come_later_and_go(tmp_path: Path) -> None:
         await until(lambda: seen == [None, b"1", None])
 
     follow(path, work)
+
+
+def test_a_file_that_breaks_its_consumer_breaks_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "toggles.json"
+    seen: Seen = []
+
+    def take(content: bytes | None) -> None:
+        seen.append(content)
+        if content == b"bad":
+            raise ZeroDivisionError
+
+    async def run() -> None:
+        files = ControlFiles()
+        files.follow(path, take)
+        watching = asyncio.create_task(files.watch())
+        for content in (b"bad", b"good"):
+            replace(path, content)
+            await until(lambda content=content: seen[-1] == content)  # type: ignore[misc]
+        watching.cancel()
+
+    asyncio.run(run())

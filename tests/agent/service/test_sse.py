@@ -102,3 +102,13 @@ def test_a_removed_session_ends_the_stream(journal: Journal) -> None:
             await waiting
 
     with_stream(journal, work)
+
+
+def test_a_flood_is_read_in_pieces(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "BATCH_BYTES", 1000)
+
+    async def work(_instance: Any, turn: Turn, following: Callable[[], Awaitable[bytes]]) -> None:
+        journal.append(turn.session, turn.id, [text_content("m", "x" * 600) for _ in range(4)])
+        assert [(await following()).count(b"id: ") for _ in range(2)] == [2, 2]
+
+    with_stream(journal, work)

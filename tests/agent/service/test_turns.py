@@ -1,5 +1,7 @@
 """Turns and their event streams, with the scripted model."""
 
+import json
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -89,6 +91,10 @@ def test_a_repeated_idempotency_key_starts_nothing(shared: Any) -> None:
     frames = shared.until_end(session)
     assert shared.turn(session, "hello", **{"Idempotency-Key": "k"}) == first
     assert shared.http.get(f"/v1/sessions/{session}").json()["last_seq"] == len(frames)
+    other = shared.http.post(
+        f"/v1/sessions/{session}/turns", json={"input": "another"}, headers={"Idempotency-Key": "k"}
+    )
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "key_reused")
     for bad in ("", "x" * 201):
         answer = shared.http.post(
             f"/v1/sessions/{session}/turns", json={"input": "x"}, headers={"Idempotency-Key": bad}
@@ -254,6 +260,52 @@ def test_ag_ui_runs_a_turn_in_one_request(shared: Any) -> None:
     types = [adapter.validate_json(line).type.value for line in data]
     assert (types[0], types[-1]) == ("RUN_STARTED", "RUN_FINISHED")
     assert types.count("RUN_STARTED") == 1
+
+
+def run_of(agent: Any, **body: Any) -> list[dict[str, Any]]:
+    answer = agent.http.post("/agui", json=body, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+
+
+def test_ag_ui_makes_the_thread_and_keeps_the_clients_ids(shared: Any) -> None:
+    thread, run = f"thread-{secrets.token_hex(4)}", f"run-{secrets.token_hex(4)}"
+    body = {"threadId": thread, "runId": run, "messages": [{"id": "1", "role": "user", "content": "hello"}]}
+    events = run_of(shared, **body)
+    ids = {"threadId": thread, "runId": run}
+    assert ids.items() <= events[0].items()
+    assert ids.items() <= events[-1].items()
+    again = run_of(shared, **body)
+    assert again == events
+    following = [{"id": "2", "role": "user", "content": "more"}]
+    assert run_of(shared, threadId=thread, messages=following)[0]["threadId"] == thread
+    answer = shared.http.post("/agui", json={**body, "messages": following})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "key_reused")
+    assert shared.http.get(f"/v1/sessions/{thread}").json()["title"] == "hello"
+
+
+@pytest.mark.parametrize(
+    "ids", [{"threadId": "a/b"}, {"threadId": ".."}, {"threadId": "t", "runId": "x" * 129}]
+)
+def test_ag_ui_ids_must_fit_into_addresses(shared: Any, ids: dict[str, str]) -> None:
+    body = {**ids, "messages": [{"id": "1", "role": "user", "content": "hello"}]}
+    answer = shared.http.post("/agui", json=body)
+    assert answer.status_code == 400
+    assert "id" in answer.json()["error"]["message"]
+
+
+def test_a_cursor_beyond_the_end_hears_what_comes(shared: Any) -> None:
+    session = shared.session()
+    path = f"/v1/sessions/{session}/events"
+    with shared.http.stream("GET", path, headers={"Last-Event-ID": "999"}) as answer:
+        shared.turn(session, "hello")
+        assert next(line for line in answer.iter_lines() if line.startswith("id: ")) == "id: 1"
+
+
+def test_a_head_request_does_not_wait_for_events(shared: Any) -> None:
+    answer = shared.http.head(f"/v1/sessions/{shared.session()}/events")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
 
 
 @pytest.mark.parametrize("messages", [[], [{"role": "assistant", "content": "x"}], "x", [{"role": "user"}]])
