@@ -93,7 +93,7 @@ STEPS: dict[str, Step] = {
     step.id: step
     for step in (
         Step("build", "make the release runnable"),
-        Step("proxy", "start the proxy", "leave it running: it serves what served before"),
+        Step("proxy", "start the proxy", "put the earlier configuration and port back"),
         Step("model", "start the scripted model", "leave it running"),
         Step("start", "start the candidate beside what serves", "stop and remove the candidate"),
         Step("verify", "run the suites against a twin", "remove the twin"),

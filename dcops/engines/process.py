@@ -148,6 +148,8 @@ class ProcessEngine:
             return
         self.prepare()
         self._keeper.start()
+        if port != self.proxy().port:
+            ports.require_free(bind, port)  # before the earlier proxy ends for nothing
         self._keeper.stop(PROXY, remove=False)
         self._require_ports(bind, port)
         LocalStore(directory, directory).write({"caddy.json": configuration})

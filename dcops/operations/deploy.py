@@ -21,7 +21,7 @@ from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import configuration, make_plan, set_values
 from dcops.operations.steps.build import build, model_revision, model_source, revision_of
 from dcops.operations.steps.run import Run
-from dcops.operations.steps.start import write_key
+from dcops.operations.steps.start import proxy_before, write_key
 from dcops.operations.sweep import sweep
 from dcops.projects import record_project
 from dcops.releases.context import load_release
@@ -143,7 +143,8 @@ def carry_out(
         place.engine.check()
         done = _build(place, planned, source)
         with place.lock.acquire(planned.kind, wait=lock_wait) as lock:
-            place.local.decide(place.choice)
+            if place.local.choice() is None:
+                place.local.decide(place.choice)
             place.engine.prepare()
             if planned.kind == "deploy":
                 write_key(place)
@@ -156,7 +157,7 @@ def carry_out(
                 confirm(planned)
                 done += _build(place, planned, source)
             sweep(place, current, keep={planned.candidate})
-            run = Run(place, planned, current, began, _model_values(place, planned))
+            run = Run(place, planned, current, began, _values(place, planned))
             place.journal.begin(planned, done)
             execute(run, lock, signals, done=done)
     deployment = Deployment.from_json(run.values["deployment"])
@@ -248,5 +249,7 @@ def _build(place: Place, planned: Plan, source: Path | None) -> list[str]:
     return ["build"]
 
 
-def _model_values(place: Place, planned: Plan) -> dict[str, Any]:
-    return {"model": model_revision(place).to_json()} if planned.has("model") else {}
+def _values(place: Place, planned: Plan) -> dict[str, Any]:
+    """What steps find out before any of them runs, so that the journal has it."""
+    model = {"model": model_revision(place).to_json()} if planned.has("model") else {}
+    return model | ({"proxy": proxy_before(place)} if planned.has("proxy") else {})

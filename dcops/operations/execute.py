@@ -35,7 +35,7 @@ class StepCode:
 
 
 CODE: dict[str, StepCode] = {
-    "proxy": StepCode(start.start_proxy),
+    "proxy": StepCode(start.start_proxy, start.undo_proxy),
     "model": StepCode(start.start_model),
     "start": StepCode(start.start_instances, start.undo_instances),
     "verify": StepCode(verify.do, verify.undo),

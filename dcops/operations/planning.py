@@ -112,7 +112,7 @@ def make_plan(
         restores=restores.number if restores else None,
         source=source,
         reason=reason,
-        changes=tuple(describe_changes(current, revision)),
+        changes=tuple(describe_changes(current, revision) + _proxy_changes(place, current)),
     )
 
 
@@ -205,6 +205,14 @@ def describe_changes(current: Current, revision: Revision) -> list[str]:
         for change in changes(current.toggles.values, revision.toggles)
     ]
     return lines
+
+
+def _proxy_changes(place: Place, current: Current) -> list[str]:
+    if not current.proxy.running or current.proxy.configuration == proxy_digest(place):
+        return []
+    port = f"port {current.proxy.port} -> {place.choice.port}; "
+    moved = port if current.proxy.port != place.choice.port else ""
+    return [f"proxy      {moved}it starts anew, which cuts open streams"]
 
 
 def _shown(value: Any) -> str:

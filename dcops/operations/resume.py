@@ -11,6 +11,7 @@ from dcops.core.deployment import Deployment
 from dcops.errors import PreconditionMissing
 from dcops.operations.current import Current, observe, refuse_down
 from dcops.operations.deploy import DeployReport, report
+from dcops.operations.engine_choice import choose
 from dcops.operations.execute import COMMIT, execute, undo
 from dcops.operations.interrupts import interruptible
 from dcops.operations.steps.record import made_by
@@ -37,8 +38,12 @@ def resume(world: World, environment: str) -> DeployReport:
                 f"the {left.plan.kind} of {environment} was already being taken back",
                 do=f"dcops abort {environment}",
             )
+        done = _still_done(current, left)
+        if left.plan.has("proxy") and "proxy" not in done:
+            # With the port that was asked for: the recorded one is still the earlier.
+            place = world.place(place.environment, choose(world, place.environment, None))
         run = _run(place, current, left)
-        execute(run, lock, signals, done=_still_done(current, left))
+        execute(run, lock, signals, done=done)
     deployment = Deployment.from_json(run.values["deployment"]) if "deployment" in run.values else None
     return report(place, "deployed", left.plan, deployment, run.started)
 
@@ -61,7 +66,7 @@ def abort(world: World, environment: str) -> DeployReport:
         signals.held = True
         steps = [*left.done, left.started] if left.started not in left.done else list(left.done)
         undo(run, [step for step in steps if step and step not in left.undone])
-    return report(place, "aborted", left.plan, left.plan.current, run.started)
+    return report(world.open(environment), "aborted", left.plan, left.plan.current, run.started)
 
 
 def _unfinished(place: Place, current: Current) -> Unfinished:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dcops import proxy
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from dcops.operations.world import Place
 
 API_KEY = "api-key"
+PROXY = "records/proxy.json"
 
 
 def proxy_configuration(place: Place) -> bytes:
@@ -28,7 +31,25 @@ def proxy_digest(place: Place) -> str:
 
 def start_proxy(run: Run) -> None:
     place = run.place
-    place.engine.start_proxy(proxy_configuration(place), bind=place.environment.bind, port=place.choice.port)
+    _serve_through(place, proxy_configuration(place).decode(), place.environment.bind, place.choice.port)
+
+
+def undo_proxy(run: Run) -> None:
+    """Back to the earlier configuration and port; a first proxy stays, it serves nothing."""
+    if before := run.values.get("proxy"):
+        _serve_through(run.place, **json.loads(before))
+
+
+def proxy_before(place: Place) -> str:
+    """What ``undo_proxy`` needs, as it was written down when the proxy was started."""
+    return (place.store.read(PROXY)[PROXY] or b"").decode()
+
+
+def _serve_through(place: Place, configuration: str, bind: str, port: int) -> None:
+    place.engine.start_proxy(configuration.encode(), bind=bind, port=port)
+    document = {"configuration": configuration, "bind": bind, "port": port}
+    place.store.write({PROXY: json.dumps(document, sort_keys=True).encode()})
+    place.local.decide(replace(place.choice, port=port))
 
 
 def write_key(place: Place) -> None:
