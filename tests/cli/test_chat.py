@@ -62,7 +62,7 @@ def test_a_failed_turn_is_exit_6_and_says_why(dcops: Dcops, agent: Agent) -> Non
     assert done.returncode == 6
     assert "DC-TURN-FAILED" in done.stderr
     assert "the model is overloaded" in done.stderr
-    assert "--session s1" in done.stderr
+    assert "dcops chat dev MESSAGE --session s1" in done.stderr
 
 
 def test_json_is_the_events_and_then_the_result(dcops: Dcops, agent: Agent) -> None:

@@ -52,7 +52,7 @@ def chat_command(app: App, environment: str | None, message: str | None, session
         environment, message = None, environment
     environment = environment or default_environment()
     if message is not None:
-        return _turn(app, converse(app.world(), environment, session), message)
+        return _turn(app, converse(app.world(), environment, session), environment, message)
     if app.json or not app.console.interactive:
         raise UsageError(
             "DC-NO-MESSAGE",
@@ -62,7 +62,7 @@ def chat_command(app: App, environment: str | None, message: str | None, session
     return _loop(app, converse(app.world(), environment, session), environment)
 
 
-def _turn(app: App, conversation: Conversation, message: str) -> int:
+def _turn(app: App, conversation: Conversation, environment: str, message: str) -> int:
     """One turn, shown as it comes.
 
     Raises:
@@ -85,7 +85,7 @@ def _turn(app: App, conversation: Conversation, message: str) -> int:
             "DC-TURN-FAILED",
             "the turn failed",
             why=ended["message"],
-            do=f"go on with it: dcops chat ENV MESSAGE --session {conversation.session}",
+            do=f"go on with it: dcops chat {environment} MESSAGE --session {conversation.session}",
             cause=ended["code"],
             session=conversation.session,
         )
@@ -109,7 +109,7 @@ def _loop(app: App, conversation: Conversation, environment: str) -> int:
         if not message:
             continue
         try:
-            _turn(app, conversation, message)
+            _turn(app, conversation, environment, message)
         except PreconditionMissing as error:
             # A failed turn is said, and the conversation goes on.
             for line in error_lines(error):
