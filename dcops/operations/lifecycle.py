@@ -12,6 +12,7 @@ from dcops.operations.current import Current, observe
 from dcops.operations.deploy import Confirm, DeployReport, carry_out
 from dcops.operations.instances import await_ready
 from dcops.operations.planning import make_plan
+from dcops.operations.steps.build import tree
 from dcops.records.lock import actor
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def restart(world: World, environment: str, confirm: Confirm, *, reason: str = "
                 "DC-NOTHING-SERVES", f"nothing serves in {environment}", do=f"dcops deploy {environment}"
             )
         revision = replace(current.deployment.revision, toggles=current.toggles.values)
-        return make_plan(place, current, revision, kind="restart", reason=reason)
+        source = str(tree(place, revision.release))
+        return make_plan(place, current, revision, kind="restart", source=source, reason=reason)
 
     return carry_out(place, planned(observe(place)), confirm, replan=planned)
 

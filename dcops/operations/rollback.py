@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcops.core.deployment import Deployment, deployments, previous
+from dcops.core.release import build_id
 from dcops.errors import NotFound, PreconditionMissing
 from dcops.operations.current import Current, observe
 from dcops.operations.deploy import Confirm, DeployReport, carry_out
 from dcops.operations.planning import make_plan
 from dcops.operations.steps.backup import repository
+from dcops.operations.steps.build import tree
 
 if TYPE_CHECKING:
     from dcops.core.plan import Plan
@@ -37,7 +39,7 @@ class RollbackRequest:
 def plan_rollback(world: World, request: RollbackRequest) -> Plan:
     """What ``rollback`` would do now; only reads."""
     place = world.open(request.environment)
-    return _plan(place, request, observe(place))
+    return _plan(place, _pinned(place, request), observe(place))
 
 
 def rollback(world: World, request: RollbackRequest, confirm: Confirm) -> DeployReport:
@@ -49,6 +51,7 @@ def rollback(world: World, request: RollbackRequest, confirm: Confirm) -> Deploy
         OperationFailed: It failed, and what served before serves.
     """
     place = world.open(request.environment)
+    request = _pinned(place, request)
     planned = _plan(place, request, observe(place))
 
     def replan(current: Current) -> Plan:
@@ -58,7 +61,7 @@ def rollback(world: World, request: RollbackRequest, confirm: Confirm) -> Deploy
         return carry_out(place, planned, confirm, replan=replan, lock_wait=request.lock_wait)
     with tempfile.TemporaryDirectory(prefix="dcops-restore-") as directory:
         backups = repository(place)
-        extracted = backups.extract(backups.get(request.backup).id, Path(directory) / "backup")
+        extracted = backups.extract(request.backup, Path(directory) / "backup")
         return carry_out(
             place,
             planned,
@@ -67,6 +70,16 @@ def rollback(world: World, request: RollbackRequest, confirm: Confirm) -> Deploy
             source=extracted.implementation,
             lock_wait=request.lock_wait,
         )
+
+
+def _pinned(place: Place, request: RollbackRequest) -> RollbackRequest:
+    """With the id that was meant: ``latest`` may be another one a moment later."""
+    if request.backup is None:
+        return request
+    if request.backup == "latest":
+        own = [each.id for each in repository(place).list() if each.environment == place.name]
+        return replace(request, backup=own[-1] if own else "latest")
+    return replace(request, backup=repository(place).get(request.backup).id)
 
 
 def _plan(place: Place, request: RollbackRequest, current: Current) -> Plan:
@@ -82,7 +95,8 @@ def _plan(place: Place, request: RollbackRequest, current: Current) -> Plan:
             do=f"dcops backup list, then dcops rollback BACKUP --env {place.name}",
         )
     revision = replace(target.revision, toggles=undone_toggles(current, serving))
-    if not place.engine.has_build(target.revision.build):
+    kept = tree(place, target.revision.release)
+    if not place.engine.has_build(target.revision.build) and not kept.is_dir():
         raise PreconditionMissing(
             "DC-BUILD-PRUNED",
             f"the build of release {target.revision.short} is gone",
@@ -93,6 +107,7 @@ def _plan(place: Place, request: RollbackRequest, current: Current) -> Plan:
         current,
         revision,
         kind="rollback",
+        source=str(kept),
         reason=request.reason,
         undoes=serving.number,
         restores=target,
@@ -113,7 +128,12 @@ def _plan_backup(place: Place, request: RollbackRequest, current: Current) -> Pl
     return make_plan(
         place,
         current,
-        replace(deployment.revision, toggles=dict(backup.toggles)),
+        # It may have been made on another engine, or for another Python.
+        replace(
+            deployment.revision,
+            build=build_id(deployment.revision.release, place.engine.platform()),
+            toggles=dict(backup.toggles),
+        ),
         kind="rollback",
         source=f"backup:{backup.id}",
         reason=request.reason,

@@ -88,7 +88,7 @@ class Site:
         return World(self.project, Environments(self.project), engine, probe, self.cache, self.events.append)
 
     def deploy(self, **request: Any) -> DeployReport:
-        return deploy(self.world, DeployRequest("dev", **request), agree)
+        return deploy(self.world, DeployRequest(**{"environment": "dev", **request}), agree)
 
     def look(self) -> Current:
         return observe(self.world.open("dev"))
