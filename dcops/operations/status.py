@@ -130,6 +130,7 @@ def _status(world: World, name: str) -> EnvironmentStatus:
 
 def _look(place: Place, current: Current) -> EnvironmentStatus:
     state, problems, seen = _health(place, current)
+    problems += _behind(place, current, seen)
     holder = place.lock.holder()
     if current.unfinished is not None and holder is None:
         problems.append(_interrupted(place, current))
@@ -176,6 +177,17 @@ def _health(place: Place, current: Current) -> tuple[State, list[Problem], dict[
     return "degraded" if problems else "running", problems, seen
 
 
+def _behind(place: Place, current: Current, seen: dict[str, Any]) -> list[Problem]:
+    """Whether the serving instance follows an older toggle generation than the one in force."""
+    follows, wanted = int((seen.get("toggles") or {}).get("generation", 0)), current.toggles.generation
+    if not seen or follows >= wanted or current.record is None:
+        return []
+    what = f"{current.serving} follows toggle generation {follows}, not {wanted}"
+    if not current.record.revision.roles:
+        return [Problem("DC-TOGGLES-BEHIND", f"{what}, until it starts anew", f"dcops restart {place.name}")]
+    return [Problem("DC-TOGGLES-BEHIND", what, f"dcops deploy {place.name} tells it again")]
+
+
 def _lost(place: Place, current: Current, seen: dict[str, Any]) -> list[Problem]:
     """Whether the session journal is another one than the deployment found."""
     recorded = current.deployment.state if current.deployment else ""
@@ -183,7 +195,7 @@ def _lost(place: Place, current: Current, seen: dict[str, Any]) -> list[Problem]
     if not recorded or not now or recorded == now:
         return []
     what = f"the state of {place.name} was lost: its sessions since the deployment are gone"
-    return [Problem("DC-STATE-LOST", what, f"dcops deploy {place.name} records the new one")]
+    return [Problem("DC-STATE-LOST", what, f"dcops restart {place.name} records the new one")]
 
 
 def _interrupted(place: Place, current: Current) -> Problem:

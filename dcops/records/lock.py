@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import getpass
 import json
@@ -50,19 +51,11 @@ class EnvironmentLock:
         Raises:
             PreconditionMissing: Still held after ``wait`` seconds.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    holder = self.holder() or {}
-                    os.close(descriptor)
-                    raise self._held(holder) from None
-                time.sleep(0.05)
+        while (descriptor := self._try()) is None:
+            if time.monotonic() >= deadline:
+                raise self._held(self.holder() or {})
+            time.sleep(0.05)
         self._file = descriptor
         self._holder = {
             "by": actor(),
@@ -73,6 +66,22 @@ class EnvironmentLock:
         }
         self._write()
         return self
+
+    def _try(self) -> int | None:
+        """The locked file; None when another one holds it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), self._path.stat()):
+                return descriptor
+        # A `down` removed the file while it was being locked: what is locked now is nobody's.
+        os.close(descriptor)
+        return self._try()
 
     def step(self, name: str) -> None:
         """Tell others which step runs."""

@@ -51,3 +51,13 @@ def test_a_dead_holder_holds_nothing(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "lock")], check=False)
     assert lock(tmp_path).holder() is None
     lock(tmp_path).acquire("toggle").release()
+
+
+def test_a_lock_whose_file_was_removed_is_held_anew(tmp_path: Path) -> None:
+    held = lock(tmp_path).acquire("down")
+    waiting = threading.Thread(target=lambda: lock(tmp_path).acquire("deploy", wait=30.0))
+    waiting.start()
+    (tmp_path / "lock").unlink()
+    held.release()
+    waiting.join()
+    assert (lock(tmp_path).holder() or {})["operation"] == "deploy"
