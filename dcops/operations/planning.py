@@ -81,6 +81,8 @@ def make_plan(
     _refuse_unisolated(place, revision)
     serving = current.deployment
     same = serving is not None and serving.revision.like(revision) and current.runs(current.serving)
+    # Without roles it reads its toggles only when it starts.
+    same = same and (revision.roles or current.toggles.values == revision.toggles)
     warm = _warm(current, revision) if kind == "rollback" else ""
     # Both are empty when the very same instance goes on serving.
     candidate = current.serving if same and kind != "restart" else warm or _name(revision)
