@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dcops.client import Client
+from dcops.client import Client, Response, refusal
 from dcops.errors import NotFound, PreconditionMissing
 
 Answer = Callable[["Handler"], None]
@@ -236,3 +236,9 @@ def test_it_does_not_import_what_it_rarely_needs() -> None:
     program = f"import sys, dcops.client; sys.exit(bool({slow} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[1])
     assert done.returncode == 0
+
+
+def test_a_404_of_something_else_than_the_agent_is_said_in_words() -> None:
+    error = refusal(Response(404, {}, b"<!doctype html><title>404</title>"), "GET /v1/sessions")
+    assert "html" not in error.why
+    assert "sessions" in error.do

@@ -16,6 +16,8 @@ Outcome = Literal["passed", "failed", "skipped", "error"]
 Verdict = Literal["pass", "fail", "inconclusive"]
 
 SUITES = ("smoke", "toggles", "streaming", "contract")
+LIVE = "live"
+"""The suite that spends tokens of the real model."""
 CHECKS = "checks"
 """Suite name of the users' own check files."""
 
@@ -210,7 +212,8 @@ class VerificationReport:
     def rerun(self, check: CheckResult) -> str:
         """The command that runs this check again."""
         name = check.id.removeprefix(f"{check.suite}.")
-        return f"dcops verify {self.environment} --suite {check.suite} --only {shlex.quote(name)}"
+        how = "--live" if check.suite == LIVE else f"--suite {check.suite}"
+        return f"dcops verify {self.environment} {how} --only {shlex.quote(name)}"
 
     def to_json(self) -> dict[str, Any]:
         """For ``--json``; checks that did not pass carry the command that reruns them."""

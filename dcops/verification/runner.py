@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from dcops.core.verification import CHECKS, SUITES, CheckResult, report
+from dcops.core.verification import CHECKS, LIVE, SUITES, CheckResult, report
 from dcops.errors import NotFound, UsageError
 from dcops.verification.channel import VARIABLE, Channel, Message
 from dcops.verification.junit import to_junit
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from dcops.core.verification import OnResult, Target, TwinControl, VerificationReport
 
 SUITES_DIRECTORY = Path(__file__).with_name("suites")
-LIVE = "live"
 EXIT_SECONDS = 10.0
 _ASKABLE = frozenset({"write_control", "restart", "kill", "logs", "script", "model_requests", "open_gate"})
 _CONTROL_FILES = frozenset({"toggles.json", "role.json", "access.json"})

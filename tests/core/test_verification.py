@@ -52,3 +52,8 @@ def test_a_target_survives_json_and_hides_its_secrets() -> None:
     assert Target.from_json(TARGET.to_json()) == TARGET
     assert "the-token" not in repr(TARGET)
     assert "0" * 64 not in repr(TARGET)
+
+
+def test_a_live_check_is_run_again_live() -> None:
+    failed = CheckResult("live.turn", "live", "failed", 0.5, "said")
+    assert report(TARGET, [failed], seconds=1.0).rerun(failed) == "dcops verify dev --live --only turn"
