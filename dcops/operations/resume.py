@@ -12,7 +12,7 @@ from dcops.errors import PreconditionMissing
 from dcops.operations.current import Current, observe, refuse_down
 from dcops.operations.deploy import DeployReport, report
 from dcops.operations.engine_choice import choose
-from dcops.operations.execute import COMMIT, execute, undo
+from dcops.operations.execute import CODE, COMMIT, execute, undo
 from dcops.operations.interrupts import interruptible
 from dcops.operations.steps.record import made_by
 from dcops.operations.steps.run import Run
@@ -43,6 +43,9 @@ def resume(world: World, environment: str) -> DeployReport:
             # With the port that was asked for: the recorded one is still the earlier.
             place = world.place(place.environment, choose(world, place.environment, None))
         run = _run(place, current, left)
+        if left.started == "verify":
+            # The checks have changed their twin, as far as they came; they begin anew on a fresh one.
+            CODE["verify"].undo(run)
         execute(run, lock, signals, done=done)
     deployment = Deployment.from_json(run.values["deployment"]) if "deployment" in run.values else None
     return report(place, "deployed", left.plan, deployment, run.started)

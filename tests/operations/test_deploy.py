@@ -203,6 +203,14 @@ def test_a_crash_is_said_and_can_be_finished(
     assert (site.look().unfinished, site.leftovers()) == (None, [])
 
 
+def test_a_verification_that_was_cut_short_begins_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.crash(monkeypatch, "verify", after=False)
+    (twin,) = (name for name in site.look().instances if name.startswith("twin"))
+    place = site.world.open("dev")
+    place.store.write({f"instances/{twin}/toggles.json": b'{"generation": 9, "digest": "of a check"}'})
+    assert resume(site.world, "dev").result == "deployed"
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("step", STEPS[:-1])
 def test_a_crash_can_be_taken_back(
