@@ -147,10 +147,23 @@ def _undo_title(run: Run, name: str) -> str:
     return next((step.undo for step in run.plan.steps if step.id == name), "")
 
 
+def _serves(run: Run) -> str:
+    """What users meet now; the failure may have been the end of all that runs."""
+    before, name = run.current.deployment, run.place.name
+    if before is None:
+        return "nothing was served before"
+    try:
+        now = run.look()
+    except DcopsError:
+        return f"{before.revision.short} served before; whether it still does cannot be seen"
+    if now.proxy.running and now.runs(run.current.serving):
+        return f"{before.revision.short} still serves"
+    return f"{before.revision.short} served before, but {name} is down: dcops start {name}"
+
+
 def _outcome(run: Run, step: Step | None, error: BaseException) -> BaseException:
     """The error that the user sees: what failed, and that what served before still does."""
-    current = run.current.deployment
-    serves = f"{current.revision.short} still serves" if current else "nothing was served before"
+    serves = _serves(run)
     if isinstance(error, Signalled):
         at = f" at step '{step.id}'" if step else ""
         return Interrupted(f"interrupted{at}; taken back, {serves}", signal_number=error.number)

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core.deployment import Entry
-from dcops.errors import NotFound
+from dcops.errors import NotFound, PreconditionMissing
 from dcops.operations.current import Current, observe
 from dcops.operations.deploy import Confirm, DeployReport, carry_out
 from dcops.operations.instances import await_ready
 from dcops.operations.planning import make_plan
 from dcops.operations.steps.build import tree
+from dcops.operations.steps.start import restore_proxy
 from dcops.records.lock import actor
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def start(world: World, environment: str, *, reason: str = "") -> LifecycleRepor
 
     Raises:
         NotFound: Nothing was serving.
+        PreconditionMissing: The engine is down, or what served was removed.
     """
     began, place = time.time(), world.open(environment)
     with place.lock.acquire("start", wait=LOCK_SECONDS):
@@ -58,7 +60,14 @@ def start(world: World, environment: str, *, reason: str = "") -> LifecycleRepor
             raise NotFound(
                 "DC-NOTHING-SERVES", f"nothing serves in {environment}", do=f"dcops deploy {environment}"
             )
-        place.engine.revive([name for name in (current.model, current.serving) if name])
+        if current.serving not in current.instances:
+            raise PreconditionMissing(
+                "DC-INSTANCE-GONE",
+                f"instance {current.serving}, which served in {environment}, is gone",
+                do=f"dcops deploy {environment}",
+            )
+        place.engine.revive([name for name in (current.model, current.serving) if name in current.instances])
+        restore_proxy(place)
         await_ready(place, current.record, timeout=place.environment.ready_timeout)
         _append(place, "start", began, reason)
     return LifecycleReport(environment, "started", place.url, time.time() - began)

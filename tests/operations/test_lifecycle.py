@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dcops.errors import DcopsError, NotFound, PreconditionMissing
+from dcops.errors import DcopsError, NotFound, OperationFailed, PreconditionMissing
 from dcops.operations.backup import create_backup
 from dcops.operations.deploy import DeployRequest, plan
 from dcops.operations.lifecycle import down, restart, start, stop
@@ -15,7 +15,7 @@ from dcops.operations.rollback import RollbackRequest, rollback
 from dcops.operations.toggles import set_toggle
 from dcops.operations.verify import VerifyRequest, verify
 
-from .conftest import agree
+from .conftest import agree, break_step
 
 if TYPE_CHECKING:
     from .conftest import Site
@@ -113,6 +113,41 @@ def test_nothing_that_serves_cannot_be_started_verified_or_rolled_back(site: Sit
     main.write_text(text)
     site.deploy()
     assert site.look().toggles.values == {"polite": True, "speed": 7}
+
+
+def test_a_start_brings_back_a_proxy_that_was_removed(site: Site) -> None:
+    site.deploy()
+    site.world.open("dev").engine._keeper.stop("_proxy", remove=True)  # type: ignore[attr-defined]
+    start(site.world, "dev")
+    assert site.get()["greeting"] == "hello"
+
+
+def test_a_start_without_the_instance_says_to_deploy(site: Site) -> None:
+    site.deploy()
+    site.world.open("dev").engine.stop(site.look().serving)
+    with pytest.raises(PreconditionMissing) as caught:
+        start(site.world, "dev")
+    assert (caught.value.code, caught.value.do) == ("DC-INSTANCE-GONE", "dcops deploy dev")
+    site.deploy()
+    assert site.get()["greeting"] == "hello"
+
+
+def test_a_failure_that_takes_all_down_does_not_say_that_the_old_one_serves(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.deploy()
+    site.edit("X = 1")
+
+    def power_cut() -> None:
+        kill_everything(site)
+        raise RuntimeError("nothing answers")
+
+    break_step(monkeypatch, "backup", power_cut, after=False)
+    with pytest.raises(OperationFailed) as caught:
+        site.deploy()
+    assert "dev is down: dcops start dev" in caught.value.why
+    start(site.world, "dev")
+    assert site.get()["greeting"] == "hello"
 
 
 def kill_everything(site: Site) -> None:

@@ -40,6 +40,12 @@ def undo_proxy(run: Run) -> None:
         _serve_through(run.place, **json.loads(before))
 
 
+def restore_proxy(place: Place) -> None:
+    """The proxy as it was last started, where even that is gone."""
+    if not place.engine.proxy().running and (before := proxy_before(place)):
+        _serve_through(place, **json.loads(before))
+
+
 def proxy_before(place: Place) -> str:
     """What ``undo_proxy`` needs, as it was written down when the proxy was started."""
     return (place.store.read(PROXY)[PROXY] or b"").decode()
