@@ -318,7 +318,7 @@ def refusal(response: Response, what: str) -> DcopsError:
         message, do = str(error["message"]), str(error.get("do", ""))
     except (DcopsError, KeyError, TypeError):
         error, message = {}, "the answer is not in the form of the agent's HTTP API"
-        do = "This needs an implementation with sessions, as dcops/agent is." if response.status == 404 else ""
+        do = "It needs an implementation with sessions, as dcops/agent is." if response.status == 404 else ""
     said = f"{what} was refused with status {response.status}."
     detail = {"status": response.status, "error": error}
     retry = response.headers.get("retry-after", "")
