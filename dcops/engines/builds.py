@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcops.errors import OperationFailed
+from dcops.files import alone
 
 if TYPE_CHECKING:
     from dcops.core.protocols import BuildContext, Say
+
+
+_NEW, _OLD = ".new-", ".old-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,14 @@ class Builds:
             OperationFailed: It does not compile.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        new = self.directory / f".new-{os.urandom(6).hex()}"
+        with alone(self.directory):
+            for left in [*self.directory.glob(f"{_NEW}*"), *self.directory.glob(f"{_OLD}*")]:
+                shutil.rmtree(left, ignore_errors=True)  # by one that was killed
+            if not self.has(context.build):  # another deploy of the same release may have been faster
+                self._make(context, say)
+
+    def _make(self, context: BuildContext, say: Say) -> None:
+        new = self.directory / f"{_NEW}{os.urandom(6).hex()}"
         try:
             shutil.copytree(context.tree, new / context.name, symlinks=True)
             say(f"compile {context.name} with Python")
@@ -57,27 +68,19 @@ class Builds:
             about = {"format": 1, "release": context.release, "dependencies": str(context.dependencies)}
             (new / "build.json").write_text(json.dumps(about))
             _sync(new)
-            self._put(new, self.path(context.build))
+            self.remove(context.build)  # one that lost its dependencies
+            new.rename(self.path(context.build))
+            _flush(self.directory)
         finally:
             shutil.rmtree(new, ignore_errors=True)
 
     def remove(self, build: str) -> None:
-        going = self.directory / f".old-{os.urandom(6).hex()}"
+        going = self.directory / f"{_OLD}{os.urandom(6).hex()}"
         try:
             self.path(build).rename(going)
         except FileNotFoundError:
             return
         shutil.rmtree(going, ignore_errors=True)
-
-    def _put(self, new: Path, path: Path) -> None:
-        # One that is there lost its dependencies, or another deploy of the same release was faster.
-        self.remove(path.name)
-        try:
-            new.rename(path)
-        except OSError:
-            if not self.has(path.name):
-                raise
-        _flush(self.directory)
 
     def _compile(self, directory: Path, name: str) -> None:
         # By content, not by time: the files never change, and a copy of the build stays valid.

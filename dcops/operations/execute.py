@@ -168,13 +168,18 @@ def _outcome(run: Run, step: Step | None, error: BaseException) -> BaseException
         at = f" at step '{step.id}'" if step else ""
         return Interrupted(f"interrupted{at}; taken back, {serves}", signal_number=error.number)
     if isinstance(error, OperationFailed):
-        error.why = f"{error.why}; {serves}" if error.why else serves
+        error.why = "; ".join(filter(None, (error.why, serves)))
         return error
     cause = step.id if step else "start"
     if isinstance(error, DcopsError):
         detail = {key: value for key, value in error.detail.items() if key != "cause"}
         return OperationFailed(
-            error.code, error.what, cause=cause, why=f"{error.why}; {serves}", do=error.do, **detail
+            error.code,
+            error.what,
+            cause=cause,
+            why="; ".join(filter(None, (error.why, serves))),
+            do=error.do,
+            **detail,
         )
     return OperationFailed(
         "DC-STEP-FAILED",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +12,14 @@ from dcops.core.deployment import Revision
 from dcops.core.protocols import Limits
 from dcops.core.release import Release, build_id
 from dcops.errors import PreconditionMissing
+from dcops.files import alone
 from dcops.releases.context import build_context, load_release, materialise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dcops.operations.world import Place
+
+
+_COPY = ".copy-"
 
 
 def revision_of(place: Place, release: Release, configuration: dict[str, object]) -> Revision:
@@ -38,7 +39,11 @@ def revision_of(place: Place, release: Release, configuration: dict[str, object]
 
 def tree(place: Place, release: str) -> Path:
     """Where the private copy of a release's files lies: what backups are made from."""
-    return place.world.project.root / ".dcops" / "releases" / release
+    return _releases(place) / release
+
+
+def _releases(place: Place) -> Path:
+    return place.world.project.root / ".dcops" / "releases"
 
 
 def model_source() -> Path:
@@ -62,16 +67,16 @@ def build(place: Place, source: Path, *, expect: str = "") -> Release:
         PreconditionMissing: The files are no longer those of the plan.
         OperationFailed: Cause ``build``.
     """
-    with _copied(place, source) as release:
-        if expect and release.id != expect:
-            raise PreconditionMissing(
-                "DC-FILES-CHANGED",
-                f"{source} changed while it was being deployed",
-                why=f"planned release {expect[:12]}, found {release.short}",
-                do="run the command again",
-            )
-        _build_copy(place, release)
-        return release
+    release = _copied(place, source)
+    if expect and release.id != expect:
+        raise PreconditionMissing(
+            "DC-FILES-CHANGED",
+            f"{source} changed while it was being deployed",
+            why=f"planned release {expect[:12]}, found {release.short}",
+            do="run the command again",
+        )
+    _build_copy(place, release)
+    return release
 
 
 def _build_copy(place: Place, release: Release) -> None:
@@ -87,22 +92,18 @@ def _build_copy(place: Place, release: Release) -> None:
     place.engine.build(context, say)
 
 
-@contextmanager
-def _copied(place: Place, source: Path) -> Iterator[Release]:
+def _copied(place: Place, source: Path) -> Release:
     """Copy first, then hash the copy: a file that changes meanwhile cannot tear the release."""
-    releases = place.world.project.root / ".dcops" / "releases"
+    releases = _releases(place)
     releases.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=releases, prefix=".copy-"))
-    try:
-        release = materialise(source, temporary / "tree")
-        final = releases / release.id
-        if not final.exists():
-            try:
-                (temporary / "tree").rename(final)
-            except OSError:
-                # Another process put the same content there first.
-                if not final.exists():
-                    raise
-        yield release
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with alone(releases):
+        for left in releases.glob(f"{_COPY}*"):
+            shutil.rmtree(left, ignore_errors=True)  # by one that was killed
+        temporary = Path(tempfile.mkdtemp(dir=releases, prefix=_COPY))
+        try:
+            release = materialise(source, temporary / "tree")
+            if not tree(place, release.id).exists():
+                (temporary / "tree").rename(tree(place, release.id))
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return release
