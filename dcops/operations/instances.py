@@ -164,8 +164,12 @@ def acknowledged(
         return False
     if role is not None and document.get("role_acknowledged") != role:
         return False
-    # An instance that is still starting has no generation yet.
-    return generation is None or int(document["toggles"]["generation"] or 0) >= generation
+    return generation is None or followed(document) >= generation
+
+
+def followed(document: Mapping[str, Any]) -> int:
+    """The toggle generation that ``GET /v1/instance`` names; 0 while it starts and has read none."""
+    return int((document.get("toggles") or {}).get("generation") or 0)
 
 
 def await_acknowledged(place: Place, record: InstanceRecord, *, timeout: float, **expected: Any) -> bool:

@@ -91,7 +91,7 @@ def _plan(place: Place, request: RollbackRequest, current: Current) -> Plan:
         raise NotFound(
             "DC-NO-PREVIOUS",
             f"{place.name} has no earlier release to go back to",
-            why="it was deployed once only" if serving else "nothing serves",
+            why="nothing else served before that was not rolled back from" if serving else "nothing serves",
             do=f"dcops backup list, then dcops rollback BACKUP --env {place.name}",
         )
     revision = replace(target.revision, toggles=undone_toggles(current, serving))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dcops.core import toggles as core_toggles
 from dcops.errors import DcopsError
 from dcops.operations.current import Current, observe
+from dcops.operations.instances import followed
 from dcops.operations.planning import configuration
 from dcops.releases.context import load_release
 
@@ -179,7 +180,7 @@ def _health(place: Place, current: Current) -> tuple[State, list[Problem], dict[
 
 def _behind(place: Place, current: Current, seen: dict[str, Any]) -> list[Problem]:
     """Whether the serving instance follows an older toggle generation than the one in force."""
-    follows, wanted = int((seen.get("toggles") or {}).get("generation", 0)), current.toggles.generation
+    follows, wanted = followed(seen), current.toggles.generation
     if not seen or follows >= wanted or current.record is None:
         return []
     what = f"{current.serving} follows toggle generation {follows}, not {wanted}"
@@ -230,8 +231,7 @@ def _toggles(current: Current, seen: dict[str, Any]) -> ToggleStatus:
         return ToggleStatus(current.toggles.generation)
     schema = current.record.revision.schema
     values = core_toggles.effective(core_toggles.project(current.toggles.values, schema), schema)
-    followed = int((seen.get("toggles") or {}).get("generation") or 0)  # null while it starts
-    return ToggleStatus(current.toggles.generation, core_toggles.digest(values), followed)
+    return ToggleStatus(current.toggles.generation, core_toggles.digest(values), followed(seen))
 
 
 def _drift(place: Place, current: Current) -> Iterator[Drift]:

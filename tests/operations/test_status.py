@@ -110,3 +110,15 @@ def test_another_journal_than_at_the_deployment_is_lost_state(
     current: Any = SimpleNamespace(deployment=SimpleNamespace(state=recorded))
     place: Any = SimpleNamespace(name="dev")
     assert [each.code for each in module._lost(place, current, now)] == (["DC-STATE-LOST"] if lost else [])
+
+
+@pytest.mark.slow
+def test_an_instance_that_has_read_no_toggles_yet_is_behind(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.deploy()
+    starting = {"toggles": {"generation": None, "digest": None, "error": None}}
+    monkeypatch.setattr("dcops.client.Client.instance", lambda _client: starting)
+    (row,) = status(site.world, "dev")
+    assert [problem.code for problem in row.problems] == ["DC-TOGGLES-BEHIND"]
+    assert row.toggles.acknowledged == 0
