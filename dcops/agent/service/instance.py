@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -52,7 +51,6 @@ class Instance:
 
     async def load(self) -> None:
         """Import what is slow to import; requests are answered meanwhile."""
-        await asyncio.to_thread(self.toggles.schema.check, {})
         await self.transport.load()
         self.loading = False
 

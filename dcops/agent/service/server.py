@@ -11,6 +11,7 @@ import structlog
 import uvicorn
 
 from .app import build_app
+from .conceal import conceal
 from .control import ControlFiles
 from .listener import BACKLOG, Listener
 from .logs import Logs
@@ -54,6 +55,7 @@ class Server:
     """
 
     def __init__(self, settings: Settings, announce: Callable[[str], None]) -> None:
+        conceal()
         self._logs = Logs(settings)
         self._settings = settings
         self._instance = build_instance(settings)
@@ -114,11 +116,12 @@ class Server:
     async def _load(self) -> None:
         """Import what is slow while the socket already answers; the instance is ready afterwards."""
         instance, settings = self._instance, self._settings
-        await instance.load()
+        await asyncio.to_thread(instance.toggles.schema.check, {})  # imports what checks them
         if settings.toggles_file:
             self._control.follow(settings.toggles_file, self._take(instance.toggles.offer_values))
         else:
             self._control.follow(settings.control_dir / "toggles.json", self._take(instance.toggles.offer))
+        await instance.load()
         log.info("instance.loaded", reasons=instance.reasons())
         await asyncio.Event().wait()  # a task of this server that ends means that the server ends
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,12 @@ async def create(request: Request) -> Response:
 
 async def list_all(request: Request) -> Response:
     """All sessions, newest first."""
-    return JSON([asdict(session) for session in instance_of(request).journal.list_sessions()])
+    journal = instance_of(request).journal
+
+    def answer() -> Response:
+        return JSON([asdict(session) for session in journal.list_sessions()])
+
+    return await asyncio.to_thread(answer)  # thousands of sessions must not hold up the others' streams
 
 
 async def show(request: Request) -> Response:

@@ -35,6 +35,14 @@ def replace(path: Path, content: dict[str, Any]) -> None:
     temporary.rename(path)
 
 
+def _lines(answer: httpx2.Response) -> Iterator[str]:
+    """Lines as SSE has them; `iter_lines` also ends one at characters that a text may contain."""
+    rest = ""
+    for text in answer.iter_text():
+        *lines, rest = (rest + text).split("\n")
+        yield from lines
+
+
 class Model:
     """The scripted model as a process of its own; callers are told apart by their key."""
 
@@ -146,7 +154,7 @@ class Agent:
         with self.http.stream("GET", f"/v1/sessions/{session}/events", headers=headers) as answer:
             assert answer.status_code == 200, answer.read()
             seq: int | None = None
-            for line in answer.iter_lines():
+            for line in _lines(answer):
                 if line.startswith("id: "):
                     seq = int(line[4:])
                 elif line.startswith("data: "):

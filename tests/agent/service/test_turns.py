@@ -206,8 +206,9 @@ def test_a_stream_that_the_client_leaves_is_closed(shared: Any) -> None:
 
 
 def test_another_instance_serves_the_stream_and_the_stop(make_agent: Callable[..., Any]) -> None:
-    owner = make_agent("i1").start().ready()
-    other = make_agent("i2").start().ready()
+    owner, other = make_agent("i1").start(), make_agent("i2").start()
+    assert owner.ready()
+    assert other.ready()
     session = owner.session()
     owner.turn(session, "run: echo started; sleep 60")
     frames = []
@@ -222,8 +223,9 @@ def test_another_instance_serves_the_stream_and_the_stop(make_agent: Callable[..
 
 
 def test_a_turn_on_a_draining_instance_is_stopped_through_another(make_agent: Callable[..., Any]) -> None:
-    owner = make_agent("i1").start().ready()
-    other = make_agent("i2").start().ready()
+    owner, other = make_agent("i1").start(), make_agent("i2").start()
+    assert owner.ready()
+    assert other.ready()
     session = owner.session()
     owner.turn(session, "run: echo started; sleep 60")
     begun = ended = 0.0
@@ -315,8 +317,9 @@ def test_ag_ui_input_is_checked(shared: Any, messages: Any) -> None:
 
 
 def test_a_turn_whose_instance_died_is_closed_by_another(make_agent: Callable[..., Any]) -> None:
-    owner = make_agent("i1").start().ready()
-    other = make_agent("i2").start().ready()
+    owner, other = make_agent("i1").start(), make_agent("i2").start()
+    assert owner.ready()
+    assert other.ready()
     session = owner.session()
     owner.turn(session, "run: echo started; sleep 60")
     events = []
