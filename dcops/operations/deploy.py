@@ -13,9 +13,9 @@ from dcops.core.deployment import Deployment
 from dcops.core.events import OperationEvent
 from dcops.core.plan import STEPS, Plan
 from dcops.environments import resolve_key
-from dcops.errors import PreconditionMissing
+from dcops.errors import Interrupted, OperationFailed, PreconditionMissing
 from dcops.operations.current import Current, observe, refuse_unfinished
-from dcops.operations.engine_choice import choose
+from dcops.operations.engine_choice import choose, finish_move, undo_move
 from dcops.operations.execute import execute
 from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import configuration, make_plan, set_values
@@ -85,7 +85,7 @@ def plan(world: World, request: DeployRequest) -> Plan:
         UsageError: A toggle value is wrong.
     """
     place = _place(world, request)
-    return _plan(place, request, _look(place))
+    return _plan(place, request, _look(place, request.lock_wait))
 
 
 def deploy(world: World, request: DeployRequest, confirm: Confirm) -> DeployReport:
@@ -99,18 +99,24 @@ def deploy(world: World, request: DeployRequest, confirm: Confirm) -> DeployRepo
         PreconditionMissing: The lock is held, the plan is stale, the engine is down ...
     """
     place = _place(world, request)
-    current = _look(place)
+    current = _look(place, request.lock_wait)
     planned = _fresh(request.plan, current) or _plan(place, request, current)
     if place.environment.model == "api" and not planned.does_nothing:
         # A missing key is refused before anything is built or started.
         resolve_key(place.environment, world.environ)
-    return carry_out(
-        place,
-        planned,
-        confirm,
-        replan=lambda current: _fresh(request.plan, current) or _plan(place, request, current),
-        lock_wait=request.lock_wait,
-    )
+    try:
+        done = carry_out(
+            place,
+            planned,
+            confirm,
+            replan=lambda current: _fresh(request.plan, current) or _plan(place, request, current),
+            lock_wait=request.lock_wait,
+        )
+    except (OperationFailed, Interrupted):
+        undo_move(place)
+        raise
+    finish_move(place)
+    return done
 
 
 def carry_out(
@@ -134,7 +140,8 @@ def carry_out(
         with suppress(PreconditionMissing):
             write_key(place)
         return report(place, "unchanged", planned, planned.current, began)
-    if place.local.choice() is None:
+    recorded = place.local.choice()
+    if recorded is None or recorded.engine != place.choice.engine:
         place.say("", f"{place.name} runs on {place.choice.engine}: {place.choice.why}")
     confirm(planned)
     with interruptible() as signals:
@@ -143,7 +150,7 @@ def carry_out(
         place.engine.check()
         done = _build(place, planned, source)
         with place.lock.acquire(planned.kind, wait=lock_wait) as lock:
-            if place.local.choice() is None:
+            if recorded is None or recorded.engine != place.choice.engine:
                 place.local.decide(place.choice)
             place.engine.prepare()
             if planned.kind == "deploy":
@@ -189,9 +196,12 @@ def _place(world: World, request: DeployRequest) -> Place:
     return world.place(environment, choose(world, environment, request.engine))
 
 
-def _look(place: Place) -> Current:
+def _look(place: Place, lock_wait: float) -> Current:
     """What runs; nothing does before the first deploy, and then there is no store to ask."""
-    if place.local.choice() is None and not place.engine.proxy().running:
+    place.lock.require_free(wait=lock_wait)
+    recorded = place.local.choice()
+    new = recorded is None or recorded.engine != place.choice.engine
+    if new and not place.engine.proxy().running:
         return Current()
     return observe(place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dcops.engines.ports import free_port
@@ -10,7 +11,7 @@ from dcops.records.local import EngineChoice
 
 if TYPE_CHECKING:
     from dcops.core.environment import Environment
-    from dcops.operations.world import World
+    from dcops.operations.world import Place, World
 
 
 def choose(world: World, environment: Environment, asked: str | None) -> EngineChoice:
@@ -20,25 +21,58 @@ def choose(world: World, environment: Environment, asked: str | None) -> EngineC
         asked: ``--engine``.
 
     Raises:
-        PreconditionMissing: Another engine is asked for than the one that serves.
+        PreconditionMissing: environment.yaml says another engine than the recorded one, or the move to
+            another one would need a port twice.
     """
     recorded = world.local(environment.name).choice()
-    if recorded is not None and asked in {None, recorded.engine}:
-        return _with_port(environment, recorded)
-    if recorded is not None:
+    if recorded is None:
+        engine, why = _decide(world, environment, asked)
+        return EngineChoice(engine, _port(world, environment, engine), why)
+    if asked not in {None, recorded.engine}:
+        return _moved(world, environment, recorded, str(asked))
+    if environment.engine not in {"auto", recorded.engine} and asked is None:
         raise PreconditionMissing(
             "DC-ENGINE-DECIDED",
-            f"{environment.name} runs on {recorded.engine}, not on {asked}",
-            why="an environment lives on one engine at a time",
-            do=f"dcops down {environment.name}, then dcops deploy {environment.name} --engine {asked}",
+            f"{environment.name} runs on {recorded.engine}, and environment.yaml says {environment.engine}",
+            why=f"{recorded.engine} was decided at the first deploy: {recorded.why}",
+            do=f"dcops deploy {environment.name} --engine {environment.engine}",
         )
-    engine, why = _decide(world, environment, asked)
-    port = environment.port or free_port(f"{world.project.id} {environment.name}", environment.bind)
-    return EngineChoice(engine=engine, port=port, why=why)
+    return replace(recorded, port=environment.port or recorded.port)
 
 
-def _with_port(environment: Environment, recorded: EngineChoice) -> EngineChoice:
-    return EngineChoice(recorded.engine, environment.port or recorded.port, recorded.why)
+def finish_move(place: Place) -> None:
+    """Remove what the environment still has on the engine that it left; its sessions stay there."""
+    left = place.choice.leaves
+    if left is None:
+        return
+    place.world.place(place.environment, left).engine.remove(with_data=False)
+    place.local.decide(replace(place.choice, leaves=None))
+    place.say("", f"{place.name} left {left.engine}; its sessions there are kept")
+
+
+def undo_move(place: Place) -> None:
+    """Go back to the engine that the environment was leaving: it still serves there."""
+    left = place.choice.leaves
+    if left is not None:
+        place.engine.remove(with_data=False)
+        place.local.decide(left)
+
+
+def _moved(world: World, environment: Environment, recorded: EngineChoice, asked: str) -> EngineChoice:
+    if environment.port:
+        raise PreconditionMissing(
+            "DC-ENGINE-DECIDED",
+            f"{environment.name} runs on {recorded.engine}, which holds port {environment.port}",
+            why="both engines serve for a moment, and environment.yaml fixes the port",
+            do=f"dcops down {environment.name}, then dcops deploy {environment.name} --engine {asked}; "
+            "or port: auto",
+        )
+    return EngineChoice(asked, _port(world, environment, asked), "asked for with --engine", leaves=recorded)
+
+
+def _port(world: World, environment: Environment, engine: str) -> int:
+    seed = f"{world.project.id} {environment.name} {engine}"
+    return environment.port or free_port(seed, environment.bind)
 
 
 def _decide(world: World, environment: Environment, asked: str | None) -> tuple[str, str]:

@@ -22,7 +22,7 @@ class Signalled(BaseException):
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"signal {number}")
+        super().__init__("interrupted" if number == signal.SIGINT else "terminated")
         self.number = number
 
 

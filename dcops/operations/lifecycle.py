@@ -86,6 +86,7 @@ def restart(world: World, environment: str, confirm: Confirm, *, reason: str = "
         source = str(tree(place, revision.release))
         return make_plan(place, current, revision, kind="restart", source=source, reason=reason)
 
+    place.lock.require_free(wait=LOCK_SECONDS)
     return carry_out(place, planned(observe(place)), confirm, replan=planned)
 
 

@@ -154,7 +154,7 @@ def _steps(
         "model": model,
         "start": fresh,
         "verify": bool(twin),
-        "backup": switches and backup and kind != "restart" and current.deployment is not None,
+        "backup": backup and current.deployment is not None and _replaces(kind, switches, toggles),
         "toggles": toggles,
         "switch": switches,
         "smoke": switches or proxy,
@@ -162,6 +162,11 @@ def _steps(
         "settle": switches and current.record is not None,
     }
     return [STEPS[name] for name, needed in wanted.items() if needed]
+
+
+def _replaces(kind: Kind, switches: bool, toggles: bool) -> bool:
+    """Whether something goes away that only a backup could bring back."""
+    return (switches and kind == "deploy") or ((switches or toggles) and kind == "rollback")
 
 
 def needs_model(place: Place, current: Current) -> bool:

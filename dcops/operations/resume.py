@@ -11,7 +11,7 @@ from dcops.core.deployment import Deployment
 from dcops.errors import PreconditionMissing
 from dcops.operations.current import Current, observe, refuse_down
 from dcops.operations.deploy import DeployReport, report
-from dcops.operations.engine_choice import choose
+from dcops.operations.engine_choice import choose, finish_move, undo_move
 from dcops.operations.execute import CODE, COMMIT, execute, undo
 from dcops.operations.interrupts import interruptible
 from dcops.operations.steps.record import made_by
@@ -47,6 +47,7 @@ def resume(world: World, environment: str) -> DeployReport:
             # The checks have changed their twin, as far as they came; they begin anew on a fresh one.
             CODE["verify"].undo(run)
         execute(run, lock, signals, done=done)
+        finish_move(place)
     deployment = Deployment.from_json(run.values["deployment"]) if "deployment" in run.values else None
     return report(place, "deployed", left.plan, deployment, run.started)
 
@@ -69,6 +70,7 @@ def abort(world: World, environment: str) -> DeployReport:
         signals.held = True
         steps = [*left.done, left.started] if left.started not in left.done else list(left.done)
         undo(run, [step for step in steps if step and step not in left.undone])
+        undo_move(place)
     return report(world.open(environment), "aborted", left.plan, left.plan.current, run.started)
 
 

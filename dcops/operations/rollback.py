@@ -39,6 +39,7 @@ class RollbackRequest:
 def plan_rollback(world: World, request: RollbackRequest) -> Plan:
     """What ``rollback`` would do now; only reads."""
     place = world.open(request.environment)
+    place.lock.require_free(wait=request.lock_wait)
     return _plan(place, _pinned(place, request), observe(place))
 
 
@@ -52,6 +53,7 @@ def rollback(world: World, request: RollbackRequest, confirm: Confirm) -> Deploy
     """
     place = world.open(request.environment)
     request = _pinned(place, request)
+    place.lock.require_free(wait=request.lock_wait)
     planned = _plan(place, request, observe(place))
 
     def replan(current: Current) -> Plan:

@@ -21,11 +21,16 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """The engine of an environment, decided at its first deploy and kept until ``down``."""
+    """The engine of an environment, decided at its first deploy and kept until ``down`` or ``--engine``.
+
+    Attributes:
+        leaves: The engine that the environment is leaving, until what it has there is removed.
+    """
 
     engine: str
     port: int
     why: str
+    leaves: EngineChoice | None = None
 
 
 class LocalState:
@@ -57,7 +62,8 @@ class LocalState:
                 why=f"this version reads format {FORMAT}",
                 do="upgrade dcops on this machine",
             )
-        return EngineChoice(**document)
+        left = document.pop("leaves", None)
+        return EngineChoice(**document, leaves=EngineChoice(**left) if left else None)
 
     def decide(self, choice: EngineChoice) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)

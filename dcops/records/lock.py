@@ -83,6 +83,15 @@ class EnvironmentLock:
         os.close(descriptor)
         return self._try()
 
+    def require_free(self, *, wait: float = 0.0) -> None:
+        """Hold the lock for no time: what is read next is not in the middle of an operation.
+
+        Raises:
+            PreconditionMissing: Still held after ``wait`` seconds.
+        """
+        if self.holder() is not None:
+            self.acquire("wait", wait=wait).release()
+
     def step(self, name: str) -> None:
         """Tell others which step runs."""
         self._holder["step"] = name

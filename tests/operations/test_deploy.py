@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,7 @@ from dcops.operations.deploy import DeployRequest, deploy, plan
 from dcops.operations.execute import CODE, StepCode
 from dcops.operations.resume import abort, resume
 from dcops.operations.rollback import RollbackRequest, rollback
+from dcops.operations.toggles import set_toggle
 
 from .conftest import agree, break_step
 
@@ -386,3 +388,31 @@ def test_an_older_warm_instance_drains_and_is_swept(site: Site) -> None:
         site.deploy()
     assert len(site.look().with_role("warm")) == 1
     assert len(site.look().records) <= 4
+
+
+def test_a_second_deploy_waits_for_the_first_when_told_to(site: Site) -> None:
+    site.deploy()
+    site.edit("X = 1")
+    held = site.world.open("dev").lock.acquire("deploy")
+    timer = threading.Timer(0.3, held.release)
+    timer.start()
+    assert site.deploy(lock_wait=30.0).result == "deployed"
+    timer.join()
+
+
+def test_going_back_to_a_backup_by_toggles_alone_backs_up_first(site: Site) -> None:
+    site.deploy()
+    made = create_backup(site.world, "dev")
+    set_toggle(site.world, "dev", "speed", "7")
+    report = rollback(site.world, RollbackRequest("dev", backup=made.id), agree)
+    assert show_backup(site.world, report.backup).toggles == {"polite": True, "speed": 7}
+    assert site.look().toggles.values == {"polite": True}
+
+
+def test_the_files_cannot_change_the_engine_silently(site: Site) -> None:
+    site.deploy()
+    site.setting("engine: process", "engine: docker")
+    with pytest.raises(PreconditionMissing) as caught:
+        site.deploy()
+    assert caught.value.code == "DC-ENGINE-DECIDED"
+    assert "--engine docker" in caught.value.do
