@@ -227,3 +227,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[A
 def agent(make_agent: Callable[..., Agent]) -> Agent:
     """One instance that serves."""
     return make_agent().start().ready()
+
+
+@pytest.fixture
+def listening(make_agent: Callable[..., Agent]) -> Agent:
+    """One instance that answers and has its toggles, but does not wait for the SDK: it runs no turns."""
+    agent = make_agent().start()
+    until(lambda: agent.report()["toggles"]["generation"])
+    return agent

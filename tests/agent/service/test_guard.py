@@ -38,12 +38,12 @@ def test_foreign_hosts_and_origins_are_refused(shared: Any, path: str) -> None:
     assert shared.http.get(path, headers={"Origin": "http://localhost"}).status_code == 200
 
 
-def test_a_host_and_a_token_are_let_in_from_the_moment_they_are_named(agent: Any) -> None:
+def test_a_host_and_a_token_are_let_in_from_the_moment_they_are_named(listening: Any) -> None:
     named = {"Host": "agent.example", "Authorization": "Bearer new"}
-    assert agent.http.get("/version", headers=named).status_code == 403
-    agent.set_access(tokens=("new",), hosts=("agent.example",))
-    agent.until(lambda: agent.http.get("/version", headers=named).status_code == 200)
-    assert agent.http.get("/version").status_code == 401
+    assert listening.http.get("/version", headers=named).status_code == 403
+    listening.set_access(tokens=("new",), hosts=("agent.example",))
+    listening.until(lambda: listening.http.get("/version", headers=named).status_code == 200)
+    assert listening.http.get("/version").status_code == 401
 
 
 def test_a_request_without_host_is_refused(shared: Any) -> None:

@@ -7,10 +7,10 @@ import pytest
 pytestmark = pytest.mark.slow  # a real instance imports the SDK first
 
 
-def test_the_instance_reports_itself(agent: Any) -> None:
-    digest = agent.set_toggles(8, max_tokens=500)
-    agent.until(lambda: agent.report()["toggles"]["generation"] == 8)
-    report = agent.report()
+def test_the_instance_reports_itself(listening: Any) -> None:
+    digest = listening.set_toggles(8, max_tokens=500)
+    listening.until(lambda: listening.report()["toggles"]["generation"] == 8)
+    report = listening.report()
     state = report.pop("state")
     assert report == {
         "instance": "i1",
@@ -22,7 +22,7 @@ def test_the_instance_reports_itself(agent: Any) -> None:
         "draining_done": False,
     }
     assert state.keys() == {"id", "created"}
-    assert agent.http.get("/version").json() == {"release": "release-1", "implementation": "agent"}
+    assert listening.http.get("/version").json() == {"release": "release-1", "implementation": "agent"}
 
 
 def test_bad_toggles_are_reported_and_change_nothing(agent: Any) -> None:
@@ -38,10 +38,10 @@ def test_bad_toggles_are_reported_and_change_nothing(agent: Any) -> None:
     assert agent.report()["toggles"]["error"] is None
 
 
-def test_toggles_are_told_with_their_effect_on_the_model(agent: Any) -> None:
-    agent.set_toggles(2, api_model="claude-3-haiku-20240307", max_tokens=10_000)
-    agent.until(lambda: agent.report()["toggles"]["generation"] == 2)
-    told = agent.http.get("/v1/toggles").json()
+def test_toggles_are_told_with_their_effect_on_the_model(listening: Any) -> None:
+    listening.set_toggles(2, api_model="claude-3-haiku-20240307", max_tokens=10_000)
+    listening.until(lambda: listening.report()["toggles"]["generation"] == 2)
+    told = listening.http.get("/v1/toggles").json()
     assert told["values"]["max_tokens"] == 10_000
     assert told["values"]["debug_logging"] is False
     assert told["pending"] == []
@@ -63,21 +63,21 @@ def test_debug_logging_works_while_running(agent: Any) -> None:
     assert len(agent.log_lines()) == lines
 
 
-def test_a_session_is_made_changed_and_removed(agent: Any) -> None:
-    session = agent.session(max_tokens=700)
-    assert agent.http.get(f"/v1/sessions/{session}").json()["toggles"] == {"max_tokens": 700}
+def test_a_session_is_made_changed_and_removed(listening: Any) -> None:
+    session = listening.session(max_tokens=700)
+    assert listening.http.get(f"/v1/sessions/{session}").json()["toggles"] == {"max_tokens": 700}
     change = {"title": "A name", "toggles": {"max_tokens": 800}}
-    changed = agent.http.patch(f"/v1/sessions/{session}", json=change).json()
+    changed = listening.http.patch(f"/v1/sessions/{session}", json=change).json()
     assert (changed["title"], changed["toggles"]) == ("A name", {"max_tokens": 800})
-    assert [one["id"] for one in agent.http.get("/v1/sessions").json()] == [session]
-    assert agent.http.delete(f"/v1/sessions/{session}").status_code == 204
-    assert agent.http.get("/v1/sessions").json() == []
+    assert [one["id"] for one in listening.http.get("/v1/sessions").json()] == [session]
+    assert listening.http.delete(f"/v1/sessions/{session}").status_code == 204
+    assert listening.http.get("/v1/sessions").json() == []
 
 
-def test_a_synthetic_session_is_not_listed(agent: Any) -> None:
-    made = agent.http.post("/v1/sessions", json={"synthetic": True})
+def test_a_synthetic_session_is_not_listed(listening: Any) -> None:
+    made = listening.http.post("/v1/sessions", json={"synthetic": True})
     assert made.status_code == 201
-    assert agent.http.get("/v1/sessions").json() == []
+    assert listening.http.get("/v1/sessions").json() == []
 
 
 @pytest.mark.parametrize(

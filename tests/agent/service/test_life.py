@@ -75,10 +75,10 @@ def test_a_running_turn_ends_before_its_stream_does(agent: Any) -> None:
     assert agent.exit_code() == 0
 
 
-def test_a_warm_instance_ends_when_its_time_is_up(agent: Any) -> None:
-    agent.set_role("warm", 0.2)
-    assert agent.exit_code() == 0
-    assert not agent.socket.exists()
+def test_a_warm_instance_ends_when_its_time_is_up(listening: Any) -> None:
+    listening.set_role("warm", 0.2)
+    assert listening.exit_code() == 0
+    assert not listening.socket.exists()
 
 
 def test_a_draining_instance_interrupts_turns_at_its_time(agent: Any) -> None:
