@@ -237,6 +237,10 @@ class Engine(Protocol):
         """
         ...
 
+    def ask_gateway(self, path: str, token: str) -> int:
+        """The status of a GET through the gateway with an instance's token; 0 when nothing answers."""
+        ...
+
     def address(self, instance: str) -> str:
         """The Caddy address of an instance: what the pointer file holds."""
         ...

@@ -13,7 +13,7 @@ def did_you_mean(word: str, words: Iterable[object]) -> str:
     import difflib  # noqa: PLC0415 - only errors need it
 
     known = sorted(str(each) for each in words)
-    longer = [each for each in known if word and each.startswith(word)]
-    if close := longer[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.6):
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close := close or [each for each in known if word and each.startswith(word)]:
         return f"did you mean {close[0]}?"
     return f"known: {', '.join(known[:20])}" if known else ""

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcops.core.protocols import Finding, InstanceSpec, InstanceState, ProxyLayout, ProxyState
-from dcops.engines import control, ports
+from dcops.engines import control, gateway, ports
 from dcops.engines.docker_builds import DockerBuilds
 from dcops.engines.docker_checks import check_version, findings
 from dcops.engines.docker_daemon import Absent, Conversation, Daemon, document
 from dcops.engines.docker_objects import (
     DATA_VOLUMES,
+    GATEWAY_PORT,
     LAYOUT,
     SPECIFICATION,
     VOLUMES,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from dcops.core.environment import Environment, Project
 
 _CONTROL = ["python3", "-I", "-S", "-c", Path(control.__file__).read_text()]
+_GATEWAY = ["python3", "-I", "-c", Path(gateway.__file__).read_text()]
 _STORE_ROOTS = {"": "/control", control.INSTANCES: "/instances"}
 _SECRET_ROOTS = {"": "/secrets"}
 
@@ -205,6 +207,10 @@ class DockerEngine(DockerBuilds):
             port=port,
             owner=holder,
         )
+
+    def ask_gateway(self, path: str, token: str) -> int:
+        request = json.dumps({"port": GATEWAY_PORT, "path": path, "token": token}).encode() + b"\n"
+        return int(self._daemon.execute(self._names.proxy, _GATEWAY, request).output or 0)
 
     def address(self, instance: str) -> str:
         return LAYOUT.instance_dial.replace("{id}", instance)

@@ -98,6 +98,10 @@ class FakeEngine:
         self._call("start_proxy", bind, port)
         self._proxy = ProxyState(True, hashlib.sha256(configuration).hexdigest(), port, "fake")
 
+    def ask_gateway(self, path: str, token: str) -> int:
+        self._call("ask_gateway", path, token)
+        return 200
+
     def address(self, instance: str) -> str:
         return f"{instance}:8000"
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dcops.core.protocols import Finding, InstanceState, ProxyLayout, ProxyState
 from dcops.engines import caddy, ports
 from dcops.engines.builds import Builds
+from dcops.engines.gateway import ask
 from dcops.engines.interpreter import base_interpreter, platform_of
 from dcops.engines.places import Places, delete
 from dcops.engines.store import LocalStore
@@ -155,6 +156,9 @@ class ProcessEngine:
         LocalStore(directory, directory).write({"caddy.json": configuration})
         self._keeper.run(program)
         self._wait_for_proxy(bind, port)
+
+    def ask_gateway(self, path: str, token: str) -> int:
+        return ask(self._places.gateway_port, path, token)
 
     def address(self, instance: str) -> str:
         return f"unix/{self._places.socket(instance)}"

@@ -64,6 +64,12 @@ class Api:
 @contextmanager
 def api(address: str) -> Iterator[Api]:
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.headers["X-Api-Key"] == KEY
+            self.send_response(200 if known else 401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             kept.headers.append({name.lower(): value for name, value in self.headers.items()})
@@ -174,6 +180,15 @@ def test_the_key_reaches_the_api_and_nothing_else(engine: str, sites: Sites) -> 
         assert KEY not in site.dcops("logs", "dev").stdout
         site.dcops("down", "dev")
         assert files_with_key(site) == set()
+
+
+def test_a_key_that_the_api_refuses_is_found_after_the_switch(engine: str, sites: Sites) -> None:
+    address = "127.0.0.1" if engine == "process" else own_address()
+    settings = {"model": "api", "key": "env:PLANTED_KEY", "verify": {"suites": ["smoke"]}}
+    isolation = {"isolation": "none"} if engine == "process" else {}
+    with api(address) as server, sites(engine, **settings, **isolation, api_url=server.url) as site:
+        failed = site.json("deploy", "dev", code=3, PLANTED_KEY="sk-another")
+        assert (failed["cause"], "refuses the key" in failed["why"]) == ("smoke", True)
 
 
 def test_a_deploy_without_the_key_changes_nothing(engine: str, sites: Sites) -> None:

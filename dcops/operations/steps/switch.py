@@ -13,8 +13,11 @@ from dcops.verification.probe import probe
 
 if TYPE_CHECKING:
     from dcops.operations.steps.run import Run
+    from dcops.records.instances import InstanceRecord
 
 ACKNOWLEDGE_SECONDS = 10.0
+# Besides 200: limits and overload pass, and say that the key is known.
+_API_ANSWERS = frozenset({200, 429, 500, 529})
 
 
 def do(run: Run) -> None:
@@ -57,15 +60,27 @@ def smoke(run: Run) -> None:
     record = run.record(run.plan.candidate)
     target = target_of(run.place, record, run.toggles, role="serving")
     report = probe(replace(target, operator=""))
-    bad = [check for check in report.checks if check.outcome != "passed"]
+    bad = [f"{check.id}: {check.message}" for check in report.checks if check.outcome != "passed"]
+    bad += _gateway_problems(run, record)
     if bad:
         raise OperationFailed(
             "DC-SMOKE-FAILED",
             f"{record.revision.short} did not pass smoke after the switch",
             cause="smoke",
-            why="; ".join(f"{check.id}: {check.message}" for check in bad),
+            why="; ".join(bad),
             do=f"dcops logs {run.place.name}",
         )
+
+
+def _gateway_problems(run: Run, record: InstanceRecord) -> list[str]:
+    """Whether the real model lets the instance in; trouble of the API itself is no fault of ours."""
+    if not record.revision.real_model:
+        return []
+    status = run.place.engine.ask_gateway("/v1/models?limit=1", record.gateway_token)
+    if status in _API_ANSWERS:
+        return []
+    said = {0: "does not answer", 401: "refuses the key", 403: "refuses the key"}
+    return [f"GET /v1/models through the gateway: the model {said.get(status, f'answers {status}')}"]
 
 
 def settle(run: Run) -> None:
