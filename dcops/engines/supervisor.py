@@ -95,6 +95,9 @@ class Program:
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
+SHUTDOWN_STATE = 6  # supervisor.xmlrpc.Faults
+
+
 class KeeperDown(PreconditionMissing):
     """supervisord does not answer."""
 
@@ -285,6 +288,10 @@ class Supervisor:
                 return getattr(server.supervisor, method)(*arguments)
         except (OSError, http.client.HTTPException) as error:
             raise KeeperDown(str(error)) from error
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == SHUTDOWN_STATE:
+                raise KeeperDown("it is shutting down") from fault
+            raise
 
     def _tolerate(self, method: str, *arguments: Any, faults: tuple[int, ...], seconds: float = 30) -> None:
         try:

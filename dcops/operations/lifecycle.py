@@ -93,12 +93,13 @@ def restart(world: World, environment: str, confirm: Confirm, *, reason: str = "
 def down(world: World, environment: str, *, with_data: bool = False) -> LifecycleReport:
     """Remove proxy, instances, secrets and records of the environment; sessions stay unless asked.
 
-    The next deploy decides the engine and the port anew.
+    The next deploy decides the engine and the port anew. With ``with_data`` it also removes what an earlier
+    ``down`` has kept.
     """
-    began, place = time.time(), world.open(environment)
+    began, place = time.time(), world.open(environment, kept=with_data)
     with place.lock.acquire("down", wait=LOCK_SECONDS):
         place.engine.remove(with_data=with_data)
-        place.local.forget()
+        place.local.forget(kept=None if with_data else place.choice)
     return LifecycleReport(environment, "down", place.url, time.time() - began)
 
 

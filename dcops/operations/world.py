@@ -53,15 +53,19 @@ class World:
     def local(self, name: str) -> LocalState:
         return LocalState(self.project.root / ".dcops" / name)
 
-    def open(self, name: str) -> Place:
+    def open(self, name: str, *, kept: bool = False) -> Place:
         """An environment that was deployed before.
+
+        Args:
+            kept: Also one that was taken down and whose data was kept.
 
         Raises:
             NotFound: No such environment.
             PreconditionMissing: It was never deployed here.
         """
         environment = self.environments.load(name)
-        choice = self.local(name).choice()
+        local = self.local(name)
+        choice = local.choice() or (local.kept() if kept else None)
         if choice is None:
             raise PreconditionMissing(
                 "DC-NOT-DEPLOYED", f"{name} is not deployed", do=f"dcops deploy {name}", environment=name

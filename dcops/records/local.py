@@ -43,6 +43,7 @@ class LocalState:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._choice = directory / "choice.json"
+        self._kept = directory / "kept.json"
         self.token_file = directory / "token"
 
     def choice(self) -> EngineChoice | None:
@@ -51,14 +52,21 @@ class LocalState:
         Raises:
             PreconditionMissing: A newer dcops wrote the directory.
         """
+        return self._read(self._choice)
+
+    def kept(self) -> EngineChoice | None:
+        """Where ``down`` has left the environment's data; None when it left none."""
+        return self._read(self._kept)
+
+    def _read(self, path: Path) -> EngineChoice | None:
         try:
-            document = json.loads(self._choice.read_bytes())
+            document = json.loads(path.read_bytes())
         except FileNotFoundError:
             return None
         if document.pop("format") > FORMAT:
             raise PreconditionMissing(
                 "DC-STATE-NEWER",
-                f"{self._choice} was written by a newer dcops",
+                f"{path} was written by a newer dcops",
                 why=f"this version reads format {FORMAT}",
                 do="upgrade dcops on this machine",
             )
@@ -66,13 +74,24 @@ class LocalState:
         return EngineChoice(**document, leaves=EngineChoice(**left) if left else None)
 
     def decide(self, choice: EngineChoice) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        write_file(self._choice, json.dumps({"format": FORMAT, **asdict(choice)}).encode(), mode=0o600)
+        self._write(self._choice, choice)
 
-    def forget(self) -> None:
-        """After ``down``: the next deploy decides anew."""
+    def forget(self, *, kept: EngineChoice | None) -> None:
+        """After ``down``: the next deploy decides anew.
+
+        Args:
+            kept: The engine that still has the environment's data.
+        """
+        if kept is not None:
+            self._write(self._kept, kept)
+        else:
+            self._kept.unlink(missing_ok=True)
         for path in (self._choice, self.token_file):
             path.unlink(missing_ok=True)
+
+    def _write(self, path: Path, choice: EngineChoice) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        write_file(path, json.dumps({"format": FORMAT, **asdict(choice)}).encode(), mode=0o600)
 
     def token(self) -> str:
         """The bearer token of this environment; made at first need, readable by its owner only."""

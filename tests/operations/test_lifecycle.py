@@ -189,3 +189,14 @@ def test_a_first_deploy_that_a_power_cut_interrupted_can_be_taken_back(
     kill_everything(site)
     assert abort(site.world, "dev").result == "aborted"
     assert site.deploy().result == "deployed"
+
+
+def test_data_that_down_has_kept_can_be_removed_later(site: Site) -> None:
+    site.deploy()
+    state = site.root / ".dcops" / "dev" / "state"
+    down(site.world, "dev")
+    assert state.is_dir()
+    down(site.world, "dev", with_data=True)
+    assert not state.exists()
+    with pytest.raises(PreconditionMissing):
+        down(site.world, "dev", with_data=True)

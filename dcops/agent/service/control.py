@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
 
 
 @dataclass
