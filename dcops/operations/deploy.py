@@ -16,7 +16,7 @@ from dcops.environments import resolve_key
 from dcops.errors import Interrupted, OperationFailed, PreconditionMissing
 from dcops.operations.current import Current, observe, refuse_unfinished
 from dcops.operations.engine_choice import choose, finish_move, undo_move
-from dcops.operations.execute import execute
+from dcops.operations.execute import execute, joined
 from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import configuration, make_plan, set_values
 from dcops.operations.steps.build import build, model_revision, model_source, revision_of
@@ -254,6 +254,8 @@ def _build(place: Place, planned: Plan, source: Path | None) -> list[str]:
             build(place, model_source())
     except BaseException as error:
         emit(OperationEvent(step.id, "failed", str(error), seconds=time.monotonic() - began))
+        if isinstance(error, OperationFailed) and planned.current is not None:
+            error.why = joined(error.why, f"{planned.current.revision.short} still serves")
         raise
     emit(OperationEvent(step.id, "ok", step.title, seconds=time.monotonic() - began))
     return ["build"]

@@ -161,6 +161,11 @@ def _serves(run: Run) -> str:
     return f"{before.revision.short} served before, but {name} is down: dcops start {name}"
 
 
+def joined(why: str, serves: str) -> str:
+    """The reason of a failure, and what serves in spite of it."""
+    return ("\n" if "\n" in why else "; ").join(filter(None, (why, serves)))
+
+
 def _outcome(run: Run, step: Step | None, error: BaseException) -> BaseException:
     """The error that the user sees: what failed, and that what served before still does."""
     serves = _serves(run)
@@ -168,7 +173,7 @@ def _outcome(run: Run, step: Step | None, error: BaseException) -> BaseException
         at = f" at step '{step.id}'" if step else ""
         return Interrupted(f"interrupted{at}; taken back, {serves}", signal_number=error.number)
     if isinstance(error, OperationFailed):
-        error.why = "; ".join(filter(None, (error.why, serves)))
+        error.why = joined(error.why, serves)
         return error
     cause = step.id if step else "start"
     if isinstance(error, DcopsError):
@@ -177,7 +182,7 @@ def _outcome(run: Run, step: Step | None, error: BaseException) -> BaseException
             error.code,
             error.what,
             cause=cause,
-            why="; ".join(filter(None, (error.why, serves))),
+            why=joined(error.why, serves),
             do=error.do,
             **detail,
         )

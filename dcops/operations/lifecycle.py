@@ -40,8 +40,8 @@ def stop(world: World, environment: str, *, reason: str = "") -> LifecycleReport
     """End proxy and instances; sessions, records and the pointer stay, and ``start`` brings all back."""
     began, place = time.time(), world.open(environment)
     with place.lock.acquire("stop", wait=LOCK_SECONDS):
-        _append(place, "stop", began, reason)
         place.engine.halt()
+        _append(place, "stop", began, reason)
     return LifecycleReport(environment, "stopped", place.url, time.time() - began)
 
 

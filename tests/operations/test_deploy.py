@@ -274,6 +274,7 @@ def test_a_broken_implementation_changes_nothing(site: Site, kind: str) -> None:
         site.deploy()
     assert (caught.value.exit_code, caught.value.cause) == (3, cause)
     assert first.deployment is not None
+    assert f"{first.deployment.revision.short} still serves" in caught.value.why
     assert site.serves() == first.deployment.revision.release
     assert site.leftovers() == []
 
