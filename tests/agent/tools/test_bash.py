@@ -188,7 +188,7 @@ def test_a_cancelled_command_is_gone_within_a_quarter_second(tmp_path: Path, wai
 def test_closing_a_session_ends_what_it_started(tmp_path: Path, wait_until: Any) -> None:
     async def test(terminal: Terminal) -> None:
         await terminal.run("sleep 4444.44 >/dev/null 2>&1 & disown")
-        assert _alive("4444.44")
+        await wait_until(lambda: _alive("4444.44"))
         await terminal.bash.close("s")
         await wait_until(lambda: not _alive("4444.44"))
 
