@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dcops.core.protocols import Finding, InstanceSpec, InstanceState, ProxyLayout, ProxyState
 from dcops.engines import control, gateway, ports
 from dcops.engines.docker_builds import DockerBuilds
-from dcops.engines.docker_checks import check_version, findings
+from dcops.engines.docker_checks import caddy_finding, check_version, findings
 from dcops.engines.docker_daemon import Absent, Conversation, Daemon, document
 from dcops.engines.docker_objects import (
     DATA_VOLUMES,
@@ -77,7 +77,10 @@ class DockerEngine(DockerBuilds):
         self._spoken: tuple[tuple[str, str], Conversation] | None = None
 
     def findings(self) -> list[Finding]:
-        return findings(self._daemon, self._names.environment.base_image)
+        rows = findings(self._daemon, self._names.environment.base_image)
+        if rows[0].status == "fail":
+            return rows
+        return [*rows, caddy_finding(self.proxy().version)]
 
     def check(self) -> None:
         check_version(self._daemon.version()["Version"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dcops.core.protocols import Finding
 from dcops.engines.docker_builds import base_missing
+from dcops.engines.docker_caddy import caddy_version
 from dcops.errors import PreconditionMissing
 
 if TYPE_CHECKING:
@@ -27,6 +28,19 @@ def findings(daemon: Daemon, base_image: str) -> list[Finding]:
         detail = f"{error.what} ({error.why})"
         return [Finding("docker", "fail", detail, error.do, {"code": error.code})]
     return [_version(version), _base(daemon, base_image), _disk(daemon)]
+
+
+def caddy_finding(running: str) -> Finding:
+    """The proxy's version, and whether it is what this dcops brings.
+
+    Args:
+        running: Version that the environment's proxy was made with; empty when there is none.
+    """
+    ours = caddy_version()
+    if running not in {"", ours}:
+        detail = f"runs Caddy {running}; this dcops brings {ours}"
+        return Finding("proxy", "warn", detail, "dcops down ENV, then dcops deploy ENV: it makes a new one")
+    return Finding("proxy", "ok", f"Caddy {ours}", data={"version": ours})
 
 
 def check_version(version: str) -> None:

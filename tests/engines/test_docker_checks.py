@@ -7,7 +7,8 @@ import pytest
 
 from dcops.core.environment import Environment, Project
 from dcops.engines.docker import DockerEngine
-from dcops.engines.docker_checks import check_version, findings
+from dcops.engines.docker_caddy import caddy_version
+from dcops.engines.docker_checks import caddy_finding, check_version, findings
 from dcops.engines.docker_daemon import Daemon
 from dcops.errors import PreconditionMissing
 
@@ -77,3 +78,10 @@ def test_the_base_is_asked_once(
     assert engine.platform().python == "3.99"
     remembered.write_text("half of a")
     assert engine.platform() == asked
+
+
+def test_a_proxy_of_another_version_is_a_warning() -> None:
+    ours = caddy_version()
+    assert caddy_finding("") == caddy_finding(ours)
+    assert (caddy_finding(ours).status, caddy_finding(ours).detail) == ("ok", f"Caddy {ours}")
+    assert caddy_finding("1.0").status == "warn"
