@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcops.core.deployment import Deployment, deployments, previous
 from dcops.core.release import build_id
+from dcops.core.toggles import changes
 from dcops.errors import NotFound, PreconditionMissing
 from dcops.operations.current import Current, observe
 from dcops.operations.deploy import Confirm, DeployReport, carry_out
@@ -104,7 +105,7 @@ def _plan(place: Place, request: RollbackRequest, current: Current) -> Plan:
             f"the build of release {target.revision.short} is gone",
             do=f"dcops rollback {serving.backup or 'BACKUP'} --env {place.name}",
         )
-    return make_plan(
+    made = make_plan(
         place,
         current,
         revision,
@@ -114,6 +115,8 @@ def _plan(place: Place, request: RollbackRequest, current: Current) -> Plan:
         undoes=serving.number,
         restores=target,
     )
+    flipped = [f"toggle     {name}: kept, it was flipped since" for name in kept_toggles(current, serving)]
+    return replace(made, changes=(*made.changes, *flipped))
 
 
 def _plan_backup(place: Place, request: RollbackRequest, current: Current) -> Plan:
@@ -157,7 +160,5 @@ def undone_toggles(current: Current, serving: Deployment) -> dict[str, Any]:
 
 
 def kept_toggles(current: Current, serving: Deployment) -> list[str]:
-    """Toggles that were flipped since the deployment and that a rollback leaves alone."""
-    return [
-        name for name, (_, after) in serving.toggles_set.items() if current.toggles.values.get(name) != after
-    ]
+    """Toggles that were flipped since the deployment and that its rollback leaves alone."""
+    return [each.name for each in changes(serving.revision.toggles, current.toggles.values)]

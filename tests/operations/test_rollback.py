@@ -121,3 +121,15 @@ def test_a_rollback_leaves_toggles_that_the_earlier_release_does_not_know(site: 
     set_toggle(site.world, "dev", "polite", "false")
     assert site.get()["greeting"] == "what?"
     assert site.look().toggles.values == {"polite": False, "shout": True}
+
+
+def test_toggles_flipped_since_are_kept_and_listed(site: Site) -> None:
+    site.deploy()
+    site.edit("X = 1")
+    site.deploy(sets={"speed": "7"})
+    set_toggle(site.world, "dev", "polite", "false")
+    report = rollback(site.world, RollbackRequest("dev"), agree)
+    assert report.plan is not None
+    assert "toggle     polite: kept, it was flipped since" in report.plan.changes
+    assert not any("speed: kept" in line for line in report.plan.changes)
+    assert site.look().toggles.values == {"polite": False}
