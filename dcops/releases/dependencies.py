@@ -26,12 +26,6 @@ _FORMAT = 1
 _TIME_LIMIT = 900  # seconds; a slow network must not look like a hang for ever
 
 
-def default_cache() -> Path:
-    """``$XDG_CACHE_HOME/dcops/dependencies``."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "dcops" / "dependencies"
-
-
 def install(lock: Path, platform: Platform, cache: Path, say: Say) -> tuple[Path, str]:
     """Install what a lock file pins, or find it installed already.
 

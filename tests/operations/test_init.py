@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dcops.cli.wiring import cache_directory
 from dcops.core.protocols import Platform
 from dcops.environments import Environments
 from dcops.errors import PreconditionMissing, UsageError
 from dcops.operations.init import init
 from dcops.projects import find_project
 from dcops.releases.context import load_release
-from dcops.releases.dependencies import default_cache, install
+from dcops.releases.dependencies import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +111,7 @@ def grant(control: Path, *, hosts: tuple[str, ...] = (), until: str | None = Non
 @contextmanager
 def running(project: Path, control: Path, address: Path) -> Iterator[Running]:
     dependencies, _ = install(
-        project / "my_agent" / "requirements.lock", HERE, default_cache(), lambda _: None
+        project / "my_agent" / "requirements.lock", HERE, cache_directory() / "dependencies", lambda _: None
     )
     variables = {
         "PATH": os.environ["PATH"],
