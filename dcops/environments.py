@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcops.core.document import Document, refuse
-from dcops.core.environment import Environment, Project
+from dcops.core.environment import Bake, Environment, Https, Project
 from dcops.core.protocols import Limits
 from dcops.core.schema import Fault
 from dcops.core.suggestion import did_you_mean
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 PACKAGED_AGENT = Path(__file__).with_name("agent")
 _SCHEMA = Path(__file__).with_name("environment.schema.json")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+_PLAIN = (
+    *("engine", "model", "api_url", "protected", "bind", "isolation", "base_image", "variables"),
+    *("after", "keep"),
+)
 _SET_BY_ENGINE = {"ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"}
 
 
@@ -157,11 +161,10 @@ class Environments:
     def _environment(self, name: str, values: Mapping[str, Any], toggles: Mapping[str, Any]) -> Environment:
         root = self.project.root
         limits, paths, timeouts = (values.get(part, {}) for part in ("limits", "paths", "timeouts"))
-        plain = ("engine", "model", "api_url", "protected", "bind", "isolation", "base_image", "variables")
-        fields = {field: values[field] for field in plain if field in values}
+        fields = {field: values[field] for field in _PLAIN if field in values}
         if "suites" in values.get("verify", {}):
             fields["suites"] = tuple(values["verify"]["suites"])
-        for field, default in (("ready", "60s"), ("drain", "30s"), ("warm", "1h")):
+        for field, default in (("ready", "60s"), ("drain", "30s"), ("warm", "1h"), ("hook", "5m")):
             target = "warm_for" if field == "warm" else f"{field}_timeout"
             fields[target] = seconds(timeouts.get(field, default))
         return Environment(
@@ -169,7 +172,10 @@ class Environments:
             implementation=root / values["implementation"] if "implementation" in values else PACKAGED_AGENT,
             key=_absolute(values.get("key", ""), root),
             port=0 if values.get("port", "auto") == "auto" else values["port"],
-            hosts=tuple(values.get("hosts", ())),
+            hosts=(*values.get("hosts", ()), *([values["domain"]] if "domain" in values else [])),
+            https=Https(values["domain"], **values.get("https", {})) if "domain" in values else None,
+            egress=tuple(values.get("egress", ())),
+            bake=_bake(values.get("bake", 0)),
             limits=Limits(
                 size(limits.get("memory", "1G")), float(limits.get("cpus", 1)), limits.get("pids", 512)
             ),
@@ -224,6 +230,15 @@ def _contradictions(values: Mapping[str, Any]) -> list[Fault]:
         found.append(
             Fault(("model",), "is api, so key must say where the key is", "key: env:ANTHROPIC_API_KEY")
         )
+    if "https" in values and "domain" not in values:
+        found.append(Fault(("https",), "says how a domain is served, and none is named", "domain: NAME"))
+    if not _is_address(values.get("https", {}).get("bind", "0.0.0.0")):  # noqa: S104
+        found.append(
+            Fault(("https", "bind"), "is no IP address", "127.0.0.1, or 0.0.0.0 for every interface")
+        )
+    for position, host in enumerate(values.get("egress", ())):
+        if not 0 < int(host.partition(":")[2] or 443) < 65536:
+            found.append(Fault(("egress", position), "names no port from 1 to 65535", "host, or host:port"))
     for name in values.get("variables", {}):
         at = ("variables", name)
         if name.startswith("DCOPS_") or name in _SET_BY_ENGINE:
@@ -231,6 +246,12 @@ def _contradictions(values: Mapping[str, Any]) -> list[Fault]:
         elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             found.append(Fault(at, "is no name of an environment variable"))
     return found
+
+
+def _bake(value: Any) -> Bake:
+    settings = value if isinstance(value, dict) else {"for": value}
+    rest = {name: each for name, each in settings.items() if name != "for"}
+    return Bake(seconds(settings["for"]), **rest)
 
 
 def _is_address(text: str) -> bool:

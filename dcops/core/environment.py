@@ -29,15 +29,53 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
+class Https:
+    """How a domain is served.
+
+    Attributes:
+        redirect: Port that leads plain HTTP to HTTPS; 0 for none.
+        issuer: Who signs the certificate: a public authority, or the proxy's own.
+    """
+
+    domain: str
+    bind: str = "0.0.0.0"  # noqa: S104 - whoever names a domain wants the world to reach it
+    port: int = 443
+    redirect: int = 80
+    issuer: Literal["acme", "internal"] = "acme"
+    email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bake:
+    """How a new release is watched after the switch.
+
+    Attributes:
+        seconds: How long; 0 for not at all.
+        errors: Percent of requests that may fail.
+        cut_streams: Streams that may be cut.
+        minimum: Requests that it takes to judge.
+    """
+
+    seconds: float = 0.0
+    errors: float = 5.0
+    cut_streams: int = 0
+    minimum: int = 20
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """What ``environments/<name>/environment.yaml`` and ``toggles.yaml`` say; times are seconds.
 
     Attributes:
         implementation: Absolute directory of the implementation.
-        key: Reference to the API key, ``env:NAME`` or ``file:PATH``; never the key.
+        key: Reference to the API key, ``env:NAME``, ``file:PATH`` or ``cmd:COMMAND``; never the key.
         port: 0 means: take a free one once and keep it.
         bind: Address the proxy listens on.
         hosts: Hosts that requests may name besides loopback.
+        https: None when there is no domain.
+        egress: Hosts that tools may reach from inside an instance on Docker: ``host`` or ``host:port``.
+        after: Environment that must have served and verified a release before; empty for none.
+        keep: Deployments whose releases and builds are kept.
         isolation: ``none`` lets tools run as the user on the process engine with a real model.
         toggles: Values only, as in ``toggles.yaml``.
     """
@@ -52,6 +90,11 @@ class Environment:
     port: int = 0
     bind: str = "127.0.0.1"
     hosts: tuple[str, ...] = ()
+    https: Https | None = None
+    egress: tuple[str, ...] = ()
+    bake: Bake = field(default_factory=Bake)
+    after: str = ""
+    keep: int = 10
     isolation: Literal["", "none"] = ""
     base_image: str = "dcops-base:bookworm"
     limits: Limits = field(default_factory=Limits)
@@ -62,4 +105,5 @@ class Environment:
     ready_timeout: float = 60.0
     drain_timeout: float = 30.0
     warm_for: float = 3600.0
+    hook_timeout: float = 300.0
     toggles: dict[str, Any] = field(default_factory=dict)

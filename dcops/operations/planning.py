@@ -33,6 +33,7 @@ def configuration(environment: Environment) -> dict[str, Any]:
         "limits": asdict(environment.limits),
         "variables": dict(environment.variables),
         "hosts": list(environment.hosts),
+        "egress": list(environment.egress),
         "drain_timeout": environment.drain_timeout,
     }
 
