@@ -81,6 +81,7 @@ class InstanceSpec:
             ``ANTHROPIC_BASE_URL``).
         control: Files of its control directory, written before it starts.
         shared_state: The environment's state and workspace, or throw-away ones that go with it.
+        egress: Hosts that its tools may reach, ``host`` or ``host:port``; its gateway token lets it through.
         limits: What it may use.
         stop_seconds: Between SIGTERM and SIGKILL.
     """
@@ -93,6 +94,7 @@ class InstanceSpec:
     variables: Mapping[str, str]
     control: Mapping[str, bytes]
     shared_state: bool
+    egress: tuple[str, ...] = ()
     limits: Limits = Limits()
     stop_seconds: float = 35.0
 
@@ -218,6 +220,19 @@ class Engine(Protocol):
         ...
 
     def remove_build(self, build: str) -> None: ...
+
+    def export(self, build: str, name: str, destination: Path) -> None:
+        """Copy the implementation's files out of a build, exactly; the caller compares the release id.
+
+        Args:
+            build: Build id.
+            name: Package name of the implementation.
+            destination: A directory that does not exist yet; after a failure it may hold a part.
+
+        Raises:
+            NotFound: There is no such build, or its image does not hold the files in a place that is known.
+        """
+        ...
 
     def prepare(self) -> None:
         """Directories or volumes, so that the store can be written."""

@@ -11,6 +11,7 @@ The tree::
     model                                the pointer of the scripted model
     operator/<instance>/<secret>         who may use the instance route
     gateway/api|scripted/<token>         which model an instance's token leads to
+    egress/<token>                       hosts that an instance's tools may reach
     records/...                          lock, journal, history
     instances/<id>/toggles.json ...      what one instance sees of it
 

@@ -69,6 +69,7 @@ def start(
                 "role.json": role_document(role),
             },
             shared_state=role not in {"twin", "model"},
+            egress=tuple(configuration.get("egress", ())),
             limits=Limits(**configuration["limits"]),
             stop_seconds=stop_seconds,
         )

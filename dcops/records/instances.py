@@ -41,14 +41,21 @@ class InstanceRecord:
     def gateway_token(self) -> str:
         return self.gateway.rsplit("/", 1)[1]
 
+    @property
+    def _egress(self) -> str:
+        """Where the hosts that its tools may reach are listed."""
+        return f"egress/{self.gateway_token}"
+
     def files(self) -> dict[str, bytes | None]:
-        """What the control store holds for it: this record and the files that the proxy matches."""
+        """What the control store holds for it: this record and the files that proxy and egress look at."""
         document: dict[str, Any] = {"format": FORMAT, **asdict(self)}
         record = json.dumps(document, sort_keys=True).encode()
-        return {path(self.id): record, self.operator: b"", self.gateway: b""}
+        hosts = "\n".join(self.revision.configuration.get("egress", ())).encode()
+        way_out: dict[str, bytes | None] = {self._egress: hosts} if hosts else {}
+        return {path(self.id): record, self.operator: b"", **way_out, self.gateway: b""}
 
     def removal(self) -> dict[str, bytes | None]:
-        return {self.gateway: None, f"operator/{self.id}": None, path(self.id): None}
+        return {self.gateway: None, self._egress: None, f"operator/{self.id}": None, path(self.id): None}
 
 
 def path(instance: str) -> str:
