@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcops.errors import OperationFailed
+from dcops.errors import NotFound, OperationFailed
 from dcops.files import alone
 
 if TYPE_CHECKING:
@@ -82,6 +82,13 @@ class Builds:
             return
         shutil.rmtree(going, ignore_errors=True)
 
+    def export(self, build: str, name: str, destination: Path) -> None:
+        """The implementation as it was before it was compiled."""
+        source = self.path(build) / name
+        if not source.is_dir():
+            raise absent(build)
+        shutil.copytree(source, destination, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+
     def _compile(self, directory: Path, name: str) -> None:
         # By content, not by time: the files never change, and a copy of the build stays valid.
         options = ["-q", "-f", "--invalidation-mode", "unchecked-hash"]
@@ -104,6 +111,12 @@ class Builds:
                 do="correct the file and deploy again",
                 lines=lines[-12:],
             )
+
+
+def absent(build: str) -> NotFound:
+    return NotFound(
+        "DC-BUILD-MISSING", f"build {build[:12]} is not on this engine", do="deploy its release again"
+    )
 
 
 def _sync(tree: Path) -> None:

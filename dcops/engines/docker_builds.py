@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dcops.core.protocols import BuildContext, Platform, Say
+from dcops.engines.builds import absent
 from dcops.engines.docker_caddy import caddy_binary, caddy_version
-from dcops.engines.docker_daemon import BuildError, Daemon, document
+from dcops.engines.docker_daemon import Absent, BuildError, Daemon, document
 from dcops.engines.docker_images import Recipe, dependencies_recipe, proxy_recipe, release_recipe
 from dcops.engines.docker_objects import Names, helper_config
-from dcops.errors import OperationFailed, PreconditionMissing
+from dcops.engines.state import unpack
+from dcops.errors import NotFound, OperationFailed, PreconditionMissing
 from dcops.files import write_file
 
 if TYPE_CHECKING:
@@ -72,6 +77,36 @@ class DockerBuilds:
         """Remove its image, and the dependencies that no other build stands on."""
         self._daemon.remove_image(self._names.build(build))
         self._remove_unused_dependencies()
+
+    def export(self, build: str, name: str, destination: Path) -> None:
+        """Copy the implementation out of an image; an own Dockerfile may have put it on its Python path."""
+        image = self._daemon.image(self._names.build(build))
+        if image is None:
+            raise absent(build)
+        container = f"{self._names.prefix}-export-{os.urandom(4).hex()}"
+        self._daemon.create(container, helper_config(self._names, image["Id"], ["true"], []))
+        try:
+            with tempfile.TemporaryFile() as packed:
+                self._pack(container, [f"{each}/{name}" for each in _python_path(image)], packed)
+                packed.seek(0)
+                with tarfile.open(fileobj=packed, mode="r:") as archive:
+                    unpack(archive, {name: destination})
+            for compiled in list(destination.rglob("__pycache__")):
+                shutil.rmtree(compiled)
+        finally:
+            self._daemon.remove(container)
+
+    def _pack(self, container: str, places: list[str], packed: IO[bytes]) -> None:
+        for place in places:
+            with contextlib.suppress(Absent):
+                self._daemon.archive(container, place, packed)
+                return
+        raise NotFound(
+            "DC-RELEASE-FILES-MISSING",
+            "the image does not hold the implementation's files in a place that is known",
+            why=f"looked at {', '.join(places)}",
+            do="in its Dockerfile, copy them to one of these",
+        )
 
     def _remove_unused_dependencies(self) -> None:
         labels = {**self._names.project_labels, "dcops.dependencies": ""}
@@ -148,6 +183,14 @@ class DockerBuilds:
         if found is None:
             raise base_missing(name)
         return found
+
+
+def _python_path(image: Mapping[str, Any]) -> list[str]:
+    """The directories of an image where Python finds the implementation."""
+    config = image["Config"]
+    variables = dict(each.partition("=")[::2] for each in config.get("Env") or [])
+    found = [config.get("WorkingDir") or "/", *variables.get("PYTHONPATH", "").split(":")]
+    return list(dict.fromkeys(each.rstrip("/") for each in found if each.startswith("/")))
 
 
 def base_missing(name: str) -> PreconditionMissing:

@@ -186,6 +186,13 @@ class Daemon:
         finally:
             self.remove(name)
 
+    def archive(self, container: str, path: str, into: IO[bytes]) -> None:
+        """Write what lies at a path of a container as a tar stream."""
+        chunks, _ = self._call("get_archive", container, path)
+        with _translated():
+            for chunk in chunks:
+                into.write(chunk)
+
     def logs(self, name: str, *, lines: int, follow: bool) -> Iterator[str]:
         chunks = self._call("logs", name, stream=True, follow=follow, tail=lines)
         rest = b""

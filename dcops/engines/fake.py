@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from dcops.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from dcops.core.protocols import BuildContext, ControlStore, InstanceSpec, Say
 
@@ -37,7 +39,7 @@ class FakeEngine:
     specs: dict[str, InstanceSpec] = field(default_factory=dict)
     lines: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     secrets: dict[str, bytes] = field(default_factory=dict)
-    _builds: set[str] = field(default_factory=set)
+    _builds: dict[str, Path] = field(default_factory=dict)
     _proxy: ProxyState = field(default_factory=lambda: ProxyState(running=False))
     _store: MemoryStore = field(default_factory=MemoryStore)
     _actions: dict[str, deque[Action | None]] = field(default_factory=lambda: defaultdict(deque))
@@ -73,14 +75,21 @@ class FakeEngine:
     def build(self, context: BuildContext, say: Say) -> None:
         self._call("build", context.build)
         say(f"build {context.name}")
-        self._builds.add(context.build)
+        self._builds[context.build] = context.tree
 
     def builds(self) -> list[str]:
         return sorted(self._builds)
 
     def remove_build(self, build: str) -> None:
         self._call("remove_build", build)
-        self._builds.discard(build)
+        self._builds.pop(build, None)
+
+    def export(self, build: str, name: str, destination: Path) -> None:
+        """Copy the tree that the build was made from."""
+        self._call("export", build, name)
+        if build not in self._builds:
+            raise NotFound("DC-BUILD-MISSING", f"build {build[:12]} is not on this engine")
+        shutil.copytree(self._builds[build], destination, symlinks=True)
 
     def prepare(self) -> None:
         self._call("prepare")

@@ -97,6 +97,9 @@ class ProcessEngine:
     def remove_build(self, build: str) -> None:
         self._builds.remove(build)
 
+    def export(self, build: str, name: str, destination: Path) -> None:
+        self._builds.export(build, name, destination)
+
     # Store and proxy
 
     def prepare(self) -> None:

@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dcops.core.ignore import Ignore
+from dcops.core.release import release_id
 from dcops.engines.ports import free_port
 from dcops.errors import NotFound, OperationFailed, PreconditionMissing
 from dcops.proxy import configuration
+from dcops.releases.tree import scan
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import Rig
 
 TOKEN, OPERATOR = "b" * 64, "c" * 64
@@ -41,6 +46,26 @@ def test_a_build_is_there_after_it_was_made_until_it_is_removed(rig: Rig) -> Non
     for _ in range(2):
         engine.remove_build(context.build)
         assert not engine.has_build(context.build)
+
+
+def content_id(tree: Path) -> str:
+    return release_id(scan(tree, Ignore(["__pycache__"])))
+
+
+def test_export_gives_back_exactly_what_was_built(rig: Rig, tmp_path: Path) -> None:
+    engine, context = rig.engine(), rig.context()
+    (context.tree / "data" / "empty").mkdir(parents=True)
+    (context.tree / "data" / "tool ä.sh").write_bytes(b"#!/bin/sh\n")
+    (context.tree / "data" / "tool ä.sh").chmod(0o755)
+    (context.tree / "data" / "link").symlink_to("./../data/tool ä.sh")
+    (context.tree / "data" / ("long" * 40)).write_bytes(b"\0\r\n" * 100_000)
+    engine.build(context, quiet)
+    engine.export(context.build, context.name, tmp_path / "out")
+    assert content_id(tmp_path / "out") == content_id(context.tree)
+    assert not list((tmp_path / "out").rglob("__pycache__"))
+    assert (tmp_path / "out" / "data" / "link").readlink().name == "tool ä.sh"
+    with pytest.raises(NotFound, match="is not on this engine"):
+        engine.export("0" * 64, context.name, tmp_path / "nothing")
 
 
 def test_a_build_that_does_not_compile_says_where_and_leaves_nothing(real: Rig) -> None:
