@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import count
@@ -19,7 +20,8 @@ from dcops.core.protocols import Finding, InstanceSpec, InstanceState, ProxyLayo
 from dcops.engines import control, gateway, ports
 from dcops.engines.docker_builds import DockerBuilds
 from dcops.engines.docker_checks import caddy_finding, check_version, findings
-from dcops.engines.docker_daemon import Absent, Conversation, Daemon, document
+from dcops.engines.docker_daemon import Absent, Answer, Conversation, Daemon, document
+from dcops.engines.docker_egress import DockerEgress
 from dcops.engines.docker_objects import (
     DATA_VOLUMES,
     GATEWAY_PORT,
@@ -73,8 +75,12 @@ class DockerEngine(DockerBuilds):
     def __init__(self, project: Project, environment: Environment, daemon: Daemon | None = None) -> None:
         super().__init__(Names(project, environment), daemon or Daemon())
         self.project = project
+        self._egress = DockerEgress(self._names, self._daemon, self._proxy_image)
         self._helpers = count()
         self._spoken: tuple[tuple[str, str], Conversation] | None = None
+        # One at a time speaks to the store, and nobody while it is removed: a volume is made by being mounted.
+        self._store_lock = threading.RLock()
+        self._store = Store(self._operate)
 
     def findings(self) -> list[Finding]:
         rows = findings(self._daemon, self._names.environment.base_image)
@@ -99,31 +105,47 @@ class DockerEngine(DockerBuilds):
         self._daemon.create_volume(names.volume("control"), names.labels)
 
     def store(self) -> Store:
-        return Store(self._operate)
+        return self._store
 
     def _operate(self, operations: Operations) -> list[Any]:
-        """One round trip: in the proxy's container, or beside its volumes while it is down."""
+        with self._store_lock:
+            return self._one_round_trip(operations)
+
+    def _one_round_trip(self, operations: Operations) -> list[Any]:
+        """In the proxy's container, or beside its volumes while it is down."""
         request = _request(_STORE_ROOTS, operations)
         proxy = self._daemon.container(self._names.proxy)
         if proxy is not None and proxy["State"]["Status"] == "running":
             # It may go in this moment; the operations have then not begun.
             with contextlib.suppress(Absent):
-                return _results(self._conversation(proxy).ask(request))
+                return _results(self._asked(proxy, request))
         if self._daemon.volume(self._names.volume("control")) is None:
-            if all(each["op"] in ("read", "list", "remove") for each in operations):
-                return [[] if each["op"] == "list" else None for each in operations]
+            if (results := control.without_store(operations)) is not None:
+                return results
             self.prepare()
         image = self._proxy_image() if proxy is None else proxy["Image"]
         return _results(self._helper(image, [*_CONTROL, "once"], store_mounts(self._names), request))
+
+    def _asked(self, proxy: Config, request: bytes) -> Answer:
+        try:
+            return self._conversation(proxy).ask(request)
+        except BaseException:
+            # Its answer may still come, and would be taken for that to the next request.
+            self._hang_up()
+            raise
 
     def _conversation(self, proxy: Config) -> Conversation:
         """One for as long as this proxy runs: a new exec for each call would cost 60 ms."""
         run = (proxy["Id"], proxy["State"]["StartedAt"])
         if self._spoken is None or self._spoken[0] != run:
-            if self._spoken is not None:
-                self._spoken[1].close()
+            self._hang_up()
             self._spoken = (run, self._daemon.converse(self._names.proxy, _CONTROL))
         return self._spoken[1]
+
+    def _hang_up(self) -> None:
+        if self._spoken is not None:
+            self._spoken[1].close()
+            self._spoken = None
 
     def write_secret(self, name: str, value: bytes | None) -> None:
         """Put a secret into the proxy's secret volume; it travels on a stdin only."""
@@ -166,8 +188,7 @@ class DockerEngine(DockerBuilds):
             with self._port_errors(port):
                 daemon.start(names.proxy)
             return
-        if daemon.network(names.network) is None:
-            daemon.create_network(names.network, {"labels": names.labels})
+        self._make_public_network()
         fresh = f"{names.proxy}-new"
         daemon.remove(fresh)
         config = proxy_config(names, self._proxy_image(), configuration, bind=bind, port=port)
@@ -175,6 +196,10 @@ class DockerEngine(DockerBuilds):
         for network in daemon.networks({**names.labels, "dcops.instance": ""}):
             daemon.connect(fresh, network["Name"], "gateway")
         self._replace_proxy(fresh, port)
+
+    def _make_public_network(self) -> None:
+        if self._daemon.network(self._names.network) is None:
+            self._daemon.create_network(self._names.network, {"labels": self._names.labels})
 
     def _replace_proxy(self, fresh: str, port: int) -> None:
         self._daemon.stop(self._names.proxy)
@@ -229,8 +254,11 @@ class DockerEngine(DockerBuilds):
             daemon.remove(container)
             found = None
         if daemon.network(container) is None:
-            daemon.create_network(container, instance_network(names, spec.id))
+            daemon.create_network(container, instance_network(names, spec))
         self._connect_proxy(container)
+        if spec.egress:
+            self._make_public_network()
+            self._egress.ensure()
         if found is None:
             self.store().write({f"instances/{spec.id}/{name}": data for name, data in spec.control.items()})
             if not spec.shared_state:
@@ -256,6 +284,7 @@ class DockerEngine(DockerBuilds):
             self._daemon.remove(container)
             # While the proxy is down its network does not list it, and would be missed when it starts.
             self._daemon.disconnect(self._names.proxy, container)
+            self._egress.leave(container)
             self._daemon.remove_network(container)
             for kind in DATA_VOLUMES:
                 self._daemon.remove_volume(self._names.private_volume(instance, kind))
@@ -289,10 +318,11 @@ class DockerEngine(DockerBuilds):
 
     def halt(self) -> None:
         instances = [self._names.instance(each.id) for each in self.instances()]
-        _at_once(self._daemon.stop, [self._names.proxy, *instances])
+        _at_once(self._daemon.stop, [self._names.proxy, self._names.egress, *instances])
 
     def revive(self, instances: Sequence[str]) -> None:
         containers = [self._existing(each) for each in instances]
+        self._egress.ensure()
         if self._daemon.container(self._names.proxy) is not None:
             containers.append(self._names.proxy)
         _at_once(self._daemon.start, containers)
@@ -319,6 +349,8 @@ def _results(answer: Any) -> list[Any]:
         kind, _, text = found["error"].partition(": ")
         if kind == "ValueError":
             raise ValueError(text)
+        if kind == "FenceMoved":
+            raise control.FenceMoved(text)
         raise PreconditionMissing(
             "DC-STORE-FAILED",
             "The control store refused an operation.",

@@ -36,6 +36,10 @@ PUBLIC_PORT = 8100
 GATEWAY_PORT = 8080
 INSTANCE_PORT = 8000
 SPECIFICATION = "dcops.specification"
+EGRESS_ALIAS = "egress"
+EGRESS_PORT = 3128
+EGRESS_LABEL = "dcops.egress"
+"""On the network of an instance that has hosts to reach."""
 VOLUMES = ("instances", "secrets", "state", "workspace", "control")
 DATA_VOLUMES = ("state", "workspace")
 
@@ -75,8 +79,12 @@ class Names:
         return f"{self.prefix}-proxy"
 
     @property
+    def egress(self) -> str:
+        return f"{self.prefix}-egress"
+
+    @property
     def network(self) -> str:
-        """The ordinary network, where the proxy publishes its port."""
+        """The ordinary network, where the proxy publishes its port; egress goes out by it."""
         return f"{self.prefix}-public"
 
     def instance(self, instance: str) -> str:
@@ -181,15 +189,27 @@ def _variables(spec: InstanceSpec) -> dict[str, str]:
         "DCOPS_STATE_DIR": "/state",
         "DCOPS_WORKSPACE": "/workspace",
         "ANTHROPIC_BASE_URL": f"http://gateway:{GATEWAY_PORT}",
+        **(_way_out(spec) if spec.egress else {}),
     }
 
 
-def instance_network(names: Names, instance: str) -> Config:
+def _way_out(spec: InstanceSpec) -> dict[str, str]:
+    token = spec.variables["ANTHROPIC_API_KEY"]
+    url = f"http://dcops:{token}@{EGRESS_ALIAS}:{EGRESS_PORT}"
+    # Programs differ in which of the two they know.
+    return {"HTTPS_PROXY": url, "https_proxy": url, "NO_PROXY": "gateway", "no_proxy": "gateway"}
+
+
+def instance_network(names: Names, spec: InstanceSpec) -> Config:
     """Internal, and without an address of the host: its own services would answer there."""
     return {
         "internal": True,
         "options": {"com.docker.network.bridge.inhibit_ipv4": "true"},
-        "labels": {**names.labels, "dcops.instance": instance},
+        "labels": {
+            **names.labels,
+            "dcops.instance": spec.id,
+            **({EGRESS_LABEL: "yes"} if spec.egress else {}),
+        },
     }
 
 
@@ -224,6 +244,27 @@ def proxy_labels(configuration: bytes, *, bind: str, port: int) -> dict[str, str
         "dcops.bind": bind,
         "dcops.port": str(port),
     }
+
+
+def egress_config(names: Names, image: str, command: Sequence[str]) -> Config:
+    """The container that opens named hosts to tools: it reads who may go where, and holds nothing."""
+    return specified(
+        {
+            "Image": image,
+            "Entrypoint": list(command),
+            "Cmd": [],
+            "User": f"{PROXY_USER}:{PROXY_USER}",
+            "Hostname": EGRESS_ALIAS,
+            "StopTimeout": 2,
+            "Labels": {**names.labels, "dcops.role": "egress"},
+            "HostConfig": {
+                **hardened(PROXY_USER, memory=256 << 20, pids=64, tmpfs={}),
+                "Mounts": [_mount(names.volume("control"), "/control", read_only=True)],
+                "NetworkMode": names.network,
+                "RestartPolicy": {"Name": "unless-stopped"},
+            },
+        }
+    )
 
 
 def store_mounts(names: Names) -> list[Config]:

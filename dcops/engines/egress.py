@@ -1,9 +1,10 @@
 """The way out for tools: a CONNECT proxy that opens the hosts which its caller's instance may reach.
 
 This file runs in two places: imported, and as a script in the egress container, by the standard library
-alone. A caller shows its gateway token as a proxy's password (user ``dcops``); the file of that name lists
-its hosts, one a line, ``host`` (port 443) or ``host:port``. It is read at each request, so removing it ends
-the way. The log has one line for each connection that was opened or refused, and names no caller.
+alone; its argument is the port. A caller shows its gateway token as a proxy's password, under any name; the
+file of that name lists its hosts, one a line, ``host`` (port 443) or ``host:port``. It is read at each
+request, so removing it ends the way. The log has one line for each connection that was opened or refused,
+and names no caller.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PORT = 3128
-USER = "dcops"
 LISTS = "/control/egress"
 
 HEAD_BYTES = 8192
@@ -184,10 +183,10 @@ async def _request(reader: asyncio.StreamReader) -> Request:
 def _token(authorization: str) -> str:
     scheme, _, encoded = authorization.partition(" ")
     try:
-        user, _, password = base64.b64decode(encoded, validate=True).decode("ascii").partition(":")
+        password = base64.b64decode(encoded, validate=True).decode("ascii").partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):
         return ""
-    return password if scheme.lower() == "basic" and user == USER else ""
+    return password if scheme.lower() == "basic" else ""
 
 
 async def _open(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -275,7 +274,8 @@ def _to_stdout(line: str) -> None:
 
 
 async def main() -> None:
-    server = await serve(Path(LISTS), _to_stdout, host="0.0.0.0", port=PORT)  # noqa: S104 - its container's networks
+    port = int(sys.argv[1])
+    server = await serve(Path(LISTS), _to_stdout, host="0.0.0.0", port=port)  # noqa: S104 - its own networks
     await server.serve_forever()
 
 
