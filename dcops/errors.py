@@ -73,6 +73,18 @@ class PreconditionMissing(DcopsError):
     exit_code = 6
 
 
+class LockLost(PreconditionMissing):
+    """Another operator took the lock over; nothing more of this one's is written, so nothing is taken back."""
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(
+            "DC-LOCK-LOST",
+            "another operator took over",
+            why=f"this one was taken for dead ({why})" if why else "this one was taken for dead",
+            do="dcops status",
+        )
+
+
 class NotFound(DcopsError):
     """A named thing does not exist."""
 

@@ -328,6 +328,10 @@ class DockerEngine(DockerBuilds):
         _at_once(self._daemon.start, containers)
 
     def remove(self, *, with_data: bool) -> None:
+        with self._store_lock:
+            self._remove(with_data=with_data)
+
+    def _remove(self, *, with_data: bool) -> None:
         labels, daemon = self._names.labels, self._daemon
         _at_once(daemon.remove, [each["Id"] for each in daemon.containers(labels)])
         for network in daemon.networks(labels):

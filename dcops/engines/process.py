@@ -54,6 +54,7 @@ class ProcessEngine:
     def __init__(self, project: Project, environment: Environment, *, python: str = "") -> None:
         self._environment = environment
         self._places = Places(project, environment)
+        self._store = LocalStore(self._places.root / "control", self._places.root / "instances")
         self._python = python or base_interpreter()
         self._builds = Builds(self._places.builds, self._python)
 
@@ -107,7 +108,7 @@ class ProcessEngine:
         self._places.make()
 
     def store(self) -> ControlStore:
-        return LocalStore(self._places.root / "control", self._places.root / "instances")
+        return self._store
 
     def write_secret(self, name: str, value: bytes | None) -> None:
         secrets = self._places.root / "secrets"
@@ -243,6 +244,8 @@ class ProcessEngine:
     def remove(self, *, with_data: bool) -> None:
         self.halt()
         places = self._places
+        # First of all, and by the store: from here on no fence holds, so no thread makes a record anew.
+        self._store.write({"records": None})
         delete(places.sockets)
         with contextlib.suppress(OSError):
             places.sockets.parent.rmdir()
