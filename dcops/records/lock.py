@@ -1,4 +1,4 @@
-"""One operation at a time per environment, and everyone can see whose."""
+"""One operation at a time per environment, on whatever machine, and everyone can see whose."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from dcops.errors import PreconditionMissing
+from dcops.records.holder import Holder
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
+
+    from dcops.records.lease import Lease
+
+POLL_SECONDS = 0.05
 
 
 def actor() -> str:
@@ -28,16 +33,18 @@ def actor() -> str:
 
 
 class EnvironmentLock:
-    """An flock on a file that names its holder; the kernel frees it when the holder dies.
+    """An flock for this machine, which the kernel frees when its holder dies, and a lease for the others.
 
     Args:
-        path: The lock file; its directory is made when missing.
+        path: The file of the flock, which names its holder; its directory is made when missing.
         environment: For messages.
+        lease: The lease in the engine's control store; None where there is no store.
     """
 
-    def __init__(self, path: Path, environment: str) -> None:
+    def __init__(self, path: Path, environment: str, lease: Lease | None = None) -> None:
         self._path = path
         self._environment = environment
+        self._lease = lease
         self._file: int | None = None
         self._holder: dict[str, Any] = {}
 
@@ -52,22 +59,31 @@ class EnvironmentLock:
             PreconditionMissing: Still held after ``wait`` seconds.
         """
         deadline = time.monotonic() + wait
-        while (descriptor := self._try()) is None:
+        while (holder := self._try(operation)) is not None:
             if time.monotonic() >= deadline:
-                raise self._held(self.holder() or {})
-            time.sleep(0.05)
-        self._file = descriptor
-        self._holder = {
-            "by": actor(),
-            "pid": os.getpid(),
-            "operation": operation,
-            "step": "",
-            "since": time.time(),
-        }
-        self._write()
+                raise self._held(holder)
+            time.sleep(POLL_SECONDS)
         return self
 
-    def _try(self) -> int | None:
+    def _try(self, operation: str) -> dict[str, Any] | None:
+        """Who else holds it; None when we do now."""
+        descriptor = self._flocked()
+        if descriptor is None:
+            return self._flock_holder() or {}
+        mine = Holder.here(actor(), self._path.parent, operation)
+        try:
+            other = self._lease.take(mine) if self._lease else None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if other is not None:
+            os.close(descriptor)
+            return other
+        self._file, self._holder = descriptor, mine.told()
+        self._write()
+        return None
+
+    def _flocked(self) -> int | None:
         """The locked file; None when another one holds it."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -81,7 +97,7 @@ class EnvironmentLock:
                 return descriptor
         # A `down` removed the file while it was being locked: what is locked now is nobody's.
         os.close(descriptor)
-        return self._try()
+        return self._flocked()
 
     def require_free(self, *, wait: float = 0.0) -> None:
         """Hold the lock for no time: what is read next is not in the middle of an operation.
@@ -96,15 +112,28 @@ class EnvironmentLock:
         """Tell others which step runs."""
         self._holder["step"] = name
         self._write()
+        if self._lease:
+            self._lease.step(name)
 
     def release(self) -> None:
         if self._file is not None:
+            if self._lease:
+                self._lease.release()
             os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = None
 
     def holder(self) -> dict[str, Any] | None:
-        """Who holds the lock: ``by``, ``pid``, ``operation``, ``step``, ``since``; None when nobody does."""
+        """Who holds the lock, on whatever machine; None when nobody does.
+
+        Returns:
+            ``by``, ``host``, ``pid``, ``operation``, ``step``, ``since``, and of another machine's ``heard``:
+            seconds since its last heartbeat.
+        """
+        found = self._flock_holder()
+        return self._lease.holder() if found is None and self._lease else found
+
+    def _flock_holder(self) -> dict[str, Any] | None:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -128,10 +157,11 @@ class EnvironmentLock:
     def _held(self, holder: dict[str, Any]) -> PreconditionMissing:
         step = f", at step '{holder['step']}'" if holder.get("step") else ""
         pid = f" (pid {holder['pid']})" if holder.get("pid") else ""
+        heard = f"; last heard of {holder['heard']:.0f} s ago" if "heard" in holder else ""
         return PreconditionMissing(
             "DC-LOCK-HELD",
             f"another operation works on {self._environment}",
-            why=f"{holder.get('by', 'unknown')}{pid} runs '{holder.get('operation', '')}'{step}",
+            why=f"{holder.get('by', 'unknown')}{pid} runs '{holder.get('operation', '')}'{step}{heard}",
             do="wait for it, or give --lock-wait SECONDS",
             holder=holder,
         )
