@@ -74,13 +74,13 @@ class PreconditionMissing(DcopsError):
 
 
 class LockLost(PreconditionMissing):
-    """Another operator took the lock over; nothing more of this one's is written, so nothing is taken back."""
+    """Another operator took the lock over: nothing more of this one is written, so nothing is taken back."""
 
-    def __init__(self, why: str = "") -> None:
+    def __init__(self, why: str) -> None:
         super().__init__(
             "DC-LOCK-LOST",
             "another operator took over",
-            why=f"this one was taken for dead ({why})" if why else "this one was taken for dead",
+            why=f"this one was taken for dead; what it had begun is theirs to finish or to take back ({why})",
             do="dcops status",
         )
 

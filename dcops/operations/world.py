@@ -15,6 +15,7 @@ from dcops.core.protocols import ControlStore, Engine
 from dcops.errors import PreconditionMissing
 from dcops.records.history import History
 from dcops.records.journal import Journal
+from dcops.records.lease import Lease
 from dcops.records.local import EngineChoice, LocalState
 from dcops.records.lock import EnvironmentLock
 
@@ -109,7 +110,9 @@ class Place:
 
     @property
     def lock(self) -> EnvironmentLock:
-        return EnvironmentLock(self.local.directory / "lock", self.name)
+        directory = self.local.directory
+        lease = Lease(self.store, directory, lambda text: self.say("", text))
+        return EnvironmentLock(directory / "lock", self.name, lease)
 
     def client(self, record: InstanceRecord | None = None, *, timeout: float = 10.0) -> Client:
         """Through the proxy: to whatever serves, or to exactly one instance."""
