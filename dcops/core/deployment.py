@@ -122,9 +122,12 @@ class Entry:
         reason: What ``--reason`` said.
         deployment: For deploy, rollback and restart that succeeded.
         data: What else there is to say, by kind.
+        operation: Id of its plan, where there was one.
     """
 
-    kind: Literal["deploy", "rollback", "restart", "toggle", "stop", "start", "down", "backup"]
+    kind: Literal[
+        "deploy", "rollback", "restart", "toggle", "stop", "start", "maintenance", "token", "down", "backup"
+    ]
     result: Literal["ok", "failed", "aborted", "interrupted"]
     at: float
     seconds: float
@@ -132,6 +135,7 @@ class Entry:
     reason: str = ""
     deployment: Deployment | None = None
     data: dict[str, Any] = field(default_factory=dict)
+    operation: str = ""
 
     def to_json(self) -> dict[str, Any]:
         deployment = self.deployment.to_json() if self.deployment else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dcops.core.deployment import Deployment, Entry, ToggleState
 from dcops.core.plan import digest
 from dcops.core.protocols import InstanceState, ProxyState, Role
-from dcops.errors import PreconditionMissing
+from dcops.errors import NotFound, PreconditionMissing
 from dcops.records import history, instances, journal, toggles
 
 if TYPE_CHECKING:
@@ -113,6 +113,10 @@ def refuse_unfinished(current: Current, name: str) -> None:
             why="what served before serves until it is finished or taken back",
             do=f"dcops resume {name}, or dcops abort {name}",
         )
+
+
+def nothing_serves(name: str) -> NotFound:
+    return NotFound("DC-NOTHING-SERVES", f"nothing serves in {name}", do=f"dcops deploy {name}")
 
 
 def refuse_down(current: Current, name: str) -> None:

@@ -6,13 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dcops.operations.instances import await_acknowledged, toggle_document
+from dcops.operations.instances import await_acknowledged, running_turns, toggle_document
 from dcops.records import toggles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dcops.core.deployment import ToggleState
+    from dcops.operations.current import Current
     from dcops.operations.world import Place
     from dcops.records.instances import InstanceRecord
 
@@ -45,6 +46,22 @@ def await_generation(
     if not record.revision.roles:
         return True
     return await_acknowledged(place, record, timeout=timeout, generation=generation)
+
+
+def follows_live(current: Current) -> list[InstanceRecord]:
+    """Instances that run and re-read their toggles; the scripted model has none."""
+    return [
+        record
+        for name, record in current.records.items()
+        if name != current.model and current.runs(name) and record.revision.roles
+    ]
+
+
+def must_acknowledge(place: Place, current: Current) -> list[InstanceRecord]:
+    """The serving instance, and those that still have a turn to run."""
+    live = follows_live(current)
+    busy = running_turns(place, [record for record in live if record.id != current.serving])
+    return [record for record in live if record.id == current.serving or busy[record.id]]
 
 
 def acknowledgements(

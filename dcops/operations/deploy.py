@@ -14,15 +14,14 @@ from dcops.core.events import OperationEvent
 from dcops.core.plan import STEPS, Plan
 from dcops.environments import resolve_key
 from dcops.errors import Interrupted, OperationFailed, PreconditionMissing
-from dcops.operations.current import Current, observe, refuse_unfinished
+from dcops.operations.current import Current, observe
 from dcops.operations.engine_choice import choose, finish_move, undo_move
-from dcops.operations.execute import execute, joined
+from dcops.operations.execute import joined
 from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import configuration, make_plan, set_values
 from dcops.operations.steps.build import build, model_revision, model_source, revision_of
-from dcops.operations.steps.run import Run
 from dcops.operations.steps.start import proxy_before, write_key
-from dcops.operations.sweep import sweep
+from dcops.operations.transaction import Transaction
 from dcops.projects import record_project
 from dcops.releases.context import load_release
 
@@ -53,10 +52,10 @@ class DeployRequest:
 
 @dataclass(frozen=True, slots=True)
 class DeployReport:
-    """How a deploy, rollback or restart ended."""
+    """How a deploy, rollback or restart ended; ``done`` is the end of a resumed plan of another kind."""
 
     environment: str
-    result: Literal["deployed", "unchanged", "aborted"]
+    result: Literal["deployed", "done", "unchanged", "aborted"]
     plan: Plan | None
     deployment: Deployment | None
     url: str
@@ -149,31 +148,28 @@ def carry_out(
         record_project(place.world.project)
         place.engine.check()
         done = _build(place, planned, source)
+        place.engine.prepare()
         with place.lock.acquire(planned.kind, wait=lock_wait) as lock:
             if recorded is None or recorded.engine != place.choice.engine:
                 place.local.decide(place.choice)
-            place.engine.prepare()
             if planned.kind == "deploy":
                 write_key(place)
-            current = observe(place)
-            refuse_unfinished(current, place.name)
+            held = Transaction(place, lock, signals)
+            current = held.look()
             if current.digest != planned.based_on:
                 planned = replan(current)
                 if planned.does_nothing:
                     return report(place, "unchanged", planned, planned.current, began)
                 confirm(planned)
                 done += _build(place, planned, source)
-            sweep(place, current, keep={planned.candidate})
-            run = Run(place, planned, current, began, _values(place, planned))
-            place.journal.begin(planned, done)
-            execute(run, lock, signals, done=done)
+            run = held.run(planned, current, began=began, values=_values(place, planned), done=done)
     deployment = Deployment.from_json(run.values["deployment"])
     return report(place, "deployed", planned, deployment, began, backup=run.values.get("backup", ""))
 
 
 def report(
     place: Place,
-    result: Literal["deployed", "unchanged", "aborted"],
+    result: Literal["deployed", "done", "unchanged", "aborted"],
     planned: Plan | None,
     deployment: Deployment | None,
     began: float,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dcops.core.events import OperationEvent
-from dcops.errors import DcopsError, Interrupted, NotRestored, OperationFailed
+from dcops.errors import DcopsError, Interrupted, LockLost, NotRestored, OperationFailed
 from dcops.operations.interrupts import Signalled
-from dcops.operations.steps import backup, record, start, switch, verify
+from dcops.operations.steps import backup, power, record, start, switch, toggles, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,9 +40,11 @@ CODE: dict[str, StepCode] = {
     "start": StepCode(start.start_instances, start.undo_instances),
     "verify": StepCode(verify.do, verify.undo),
     "backup": StepCode(backup.do),
-    "toggles": StepCode(record.write_generation, record.undo_generation),
+    "toggles": StepCode(toggles.do, toggles.undo),
     "switch": StepCode(switch.do, switch.undo),
     "smoke": StepCode(switch.smoke),
+    "halt": StepCode(power.halt, power.revive),
+    "revive": StepCode(power.revive, power.halt),
     "record": StepCode(record.do),
     "settle": StepCode(switch.settle),
 }
@@ -55,6 +57,7 @@ def execute(run: Run, lock: EnvironmentLock, signals: Signals, *, done: Sequence
         OperationFailed: A step failed; everything was taken back and what served before serves.
         NotRestored: A step failed, and so did taking it back.
         Interrupted: By a signal; everything was taken back.
+        LockLost: Another operator took over, and everything is left to that one.
     """
     finished, last = list(done), ""
     step = None
@@ -70,10 +73,14 @@ def execute(run: Run, lock: EnvironmentLock, signals: Signals, *, done: Sequence
             last = step.id
         _tidy(run)
         run.place.journal.end()
+    except LockLost:
+        # What was begun is the other operator's to finish or to take back.
+        signals.held = True
+        raise
     except BaseException as error:
         signals.held = True
         if COMMIT in finished or (step and step.id == COMMIT and _committed(run)):
-            run.say(step.id if step else "", f"not finished: {error}; the deployment stands")
+            run.say(step.id if step else "", f"not finished: {error}; what was recorded stands")
             run.place.journal.end()
             return
         undo(run, [*finished, step.id] if step and step.id not in finished else finished, error)
@@ -96,6 +103,8 @@ def undo(run: Run, steps: Iterable[str], error: BaseException | None = None) -> 
             code.undo(run)
             run.place.world.emit(OperationEvent(name, "undone", _undo_title(run, name)))
             journal.undoing(undone=name)
+        except LockLost:
+            raise
         except Exception as second:
             why = f"{second}" if error is None else f"{error}; then, undoing '{name}': {second}"
             raise NotRestored(
@@ -112,7 +121,7 @@ def undo(run: Run, steps: Iterable[str], error: BaseException | None = None) -> 
 
 def _tidy(run: Run) -> None:
     """Beside a real model the scripted one runs for a verification only."""
-    if run.plan.revision.real_model:
+    if run.plan.makes_deployment and run.plan.revision.real_model:
         start.retire_model(run.place)
 
 
@@ -126,8 +135,8 @@ def _committed(run: Run) -> bool:
         made = record.made_by(run.plan, run.place.history.entries())
     except DcopsError:
         return False  # then nothing can be taken back either, and `abort` looks again
-    if made is not None:
-        run.values["deployment"] = made.to_json()
+    if made is not None and made.deployment is not None:
+        run.values["deployment"] = made.deployment.to_json()
     return made is not None
 
 

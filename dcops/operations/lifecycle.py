@@ -6,19 +6,17 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from dcops.core.deployment import Entry
-from dcops.errors import NotFound, PreconditionMissing
-from dcops.operations.current import Current, observe
+from dcops.errors import PreconditionMissing
+from dcops.operations.current import Current, nothing_serves, observe
 from dcops.operations.deploy import Confirm, DeployReport, carry_out
-from dcops.operations.instances import await_ready
-from dcops.operations.planning import make_plan
+from dcops.operations.planning import make_plan, small_plan
 from dcops.operations.steps.build import tree
-from dcops.operations.steps.start import restore_proxy
-from dcops.records.lock import actor
+from dcops.operations.steps.power import bring_back
+from dcops.operations.transaction import transaction
 
 if TYPE_CHECKING:
     from dcops.core.plan import Plan
-    from dcops.operations.world import Place, World
+    from dcops.operations.world import World
 
 LOCK_SECONDS = 10.0
 
@@ -37,11 +35,20 @@ class LifecycleReport:
 
 
 def stop(world: World, environment: str, *, reason: str = "") -> LifecycleReport:
-    """End proxy and instances; sessions, records and the pointer stay, and ``start`` brings all back."""
+    """End proxy and instances; sessions, records and the pointer stay, and ``start`` brings all back.
+
+    What was interrupted and is unfinished stays so, and can be finished or taken back after a ``start``.
+    """
     began, place = time.time(), world.open(environment)
-    with place.lock.acquire("stop", wait=LOCK_SECONDS):
-        place.engine.halt()
-        _append(place, "stop", began, reason)
+    with transaction(place, "stop", wait=LOCK_SECONDS) as held:
+        current = observe(place)
+        if current.unfinished is not None or current.deployment is None:
+            place.engine.halt()
+        else:
+            planned = small_plan(
+                place, current, current.deployment, kind="stop", steps=("halt", "record"), reason=reason
+            )
+            held.run(planned, current, began=began)
     return LifecycleReport(environment, "stopped", place.url, time.time() - began)
 
 
@@ -53,23 +60,24 @@ def start(world: World, environment: str, *, reason: str = "") -> LifecycleRepor
         PreconditionMissing: The engine is down, or what served was removed.
     """
     began, place = time.time(), world.open(environment)
-    with place.lock.acquire("start", wait=LOCK_SECONDS):
+    with transaction(place, "start", wait=LOCK_SECONDS) as held:
         place.engine.check()
         current = observe(place)
         if current.record is None:
-            raise NotFound(
-                "DC-NOTHING-SERVES", f"nothing serves in {environment}", do=f"dcops deploy {environment}"
-            )
+            raise nothing_serves(environment)
         if current.serving not in current.instances:
             raise PreconditionMissing(
                 "DC-INSTANCE-GONE",
                 f"instance {current.serving}, which served in {environment}, is gone",
                 do=f"dcops deploy {environment}",
             )
-        place.engine.revive([name for name in (current.model, current.serving) if name in current.instances])
-        restore_proxy(place)
-        await_ready(place, current.record, timeout=place.environment.ready_timeout)
-        _append(place, "start", began, reason)
+        if current.unfinished is not None or current.deployment is None:
+            bring_back(place, current)
+        else:
+            planned = small_plan(
+                place, current, current.deployment, kind="start", steps=("revive", "record"), reason=reason
+            )
+            held.run(planned, current, began=began)
     return LifecycleReport(environment, "started", place.url, time.time() - began)
 
 
@@ -79,9 +87,7 @@ def restart(world: World, environment: str, confirm: Confirm, *, reason: str = "
 
     def planned(current: Current) -> Plan:
         if current.deployment is None:
-            raise NotFound(
-                "DC-NOTHING-SERVES", f"nothing serves in {environment}", do=f"dcops deploy {environment}"
-            )
+            raise nothing_serves(environment)
         revision = replace(current.deployment.revision, toggles=current.toggles.values)
         source = str(tree(place, revision.release))
         return make_plan(place, current, revision, kind="restart", source=source, reason=reason)
@@ -101,16 +107,3 @@ def down(world: World, environment: str, *, with_data: bool = False) -> Lifecycl
         place.engine.remove(with_data=with_data)
         place.local.forget(kept=None if with_data else place.choice)
     return LifecycleReport(environment, "down", place.url, time.time() - began)
-
-
-def _append(place: Place, kind: Literal["stop", "start"], began: float, reason: str) -> None:
-    place.history.append(
-        Entry(
-            kind=kind,
-            result="ok",
-            at=began,
-            seconds=round(time.time() - began, 3),
-            by=actor(),
-            reason=reason,
-        )
-    )

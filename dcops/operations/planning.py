@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core import toggles as core_toggles
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dcops.operations.world import Place
 
 Kind = Literal["deploy", "rollback", "restart"]
+Small = Literal["toggle", "stop", "start", "maintenance", "token"]
 
 
 def configuration(environment: Environment) -> dict[str, Any]:
@@ -116,6 +117,43 @@ def make_plan(
         source=source,
         reason=reason,
         changes=tuple(describe_changes(current, revision) + _proxy_changes(place, current)),
+    )
+
+
+def small_plan(
+    place: Place,
+    current: Current,
+    serving: Deployment,
+    *,
+    kind: Small,
+    steps: Sequence[str],
+    reason: str = "",
+    toggles: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Plan:
+    """The plan of an operation that leaves the serving instance where it is.
+
+    Args:
+        toggles: Values that shall be in force; those that are when None.
+    """
+    values = current.toggles.values if toggles is None else dict(toggles)
+    revision = replace(serving.revision, toggles=values)
+    return Plan(
+        id=f"{kind}-{secrets.token_hex(4)}",
+        kind=kind,
+        environment=place.name,
+        engine=place.choice.engine,
+        revision=revision,
+        current=serving,
+        before=current.toggles,
+        candidate=current.serving,
+        twin="",
+        based_on=current.digest,
+        steps=tuple(STEPS[name] for name in steps),
+        toggles_set=_toggles_set(current, revision),
+        options=dict(options or {}),
+        reason=reason,
+        changes=tuple(describe_changes(current, revision)),
     )
 
 

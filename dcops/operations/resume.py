@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from dcops.core.deployment import Deployment
 from dcops.errors import PreconditionMissing
 from dcops.operations.current import Current, observe, refuse_down
 from dcops.operations.deploy import DeployReport, report
@@ -48,8 +47,7 @@ def resume(world: World, environment: str) -> DeployReport:
             CODE["verify"].undo(run)
         execute(run, lock, signals, done=done)
         finish_move(place)
-    deployment = Deployment.from_json(run.values["deployment"]) if "deployment" in run.values else None
-    return report(place, "deployed", left.plan, deployment, run.started)
+    return _finished(place, run)
 
 
 def abort(world: World, environment: str) -> DeployReport:
@@ -66,12 +64,18 @@ def abort(world: World, environment: str) -> DeployReport:
         run = _run(place, current, left)
         if COMMIT in left.done or made_by(left.plan, current.entries):
             execute(run, lock, signals, done=left.done)
-            return report(place, "deployed", left.plan, observe(place).deployment, run.started)
+            return _finished(place, run)
         signals.held = True
         steps = [*left.done, left.started] if left.started not in left.done else list(left.done)
         undo(run, [step for step in steps if step and step not in left.undone])
         undo_move(place)
     return report(world.open(environment), "aborted", left.plan, left.plan.current, run.started)
+
+
+def _finished(place: Place, run: Run) -> DeployReport:
+    if not run.plan.makes_deployment:
+        return report(place, "done", run.plan, run.plan.current, run.started)
+    return report(place, "deployed", run.plan, observe(place).deployment, run.started)
 
 
 def _unfinished(place: Place, current: Current) -> Unfinished:
@@ -92,6 +96,8 @@ def _still_done(current: Current, left: Unfinished) -> list[str]:
     """
     if COMMIT in left.done or made_by(left.plan, current.entries):
         return list(left.done)
+    if left.plan.kind in {"stop", "start"}:
+        return []
     if not left.plan.has("proxy"):
         refuse_down(current, left.plan.environment)
     gone = {

@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dcops.core import toggles as core_toggles
-from dcops.core.deployment import Entry
 from dcops.errors import NotAcknowledged
-from dcops.operations.current import Current, observe, refuse_unfinished
-from dcops.operations.delivery import Acknowledgement, acknowledgements, deliver
-from dcops.operations.instances import running_turns
+from dcops.operations.current import observe
+from dcops.operations.delivery import Acknowledgement, acknowledgements, follows_live
+from dcops.operations.planning import small_plan
 from dcops.operations.steps.record import write_toggle_file
-from dcops.records.lock import actor
+from dcops.operations.transaction import transaction
 from dcops.releases.context import load_release
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from dcops.core.environment import Environment
+    from dcops.operations.steps.run import Run
     from dcops.operations.world import Place, World
     from dcops.records.instances import InstanceRecord
 
@@ -170,13 +170,27 @@ def _change(world: World, environment: str, edit: Edit, names: Collection[str], 
     if choice is None:
         return _write_file_only(world, loaded, edit)
     place = world.place(loaded, choice)
-    with place.lock.acquire("toggle", wait=LOCK_SECONDS):
-        current = observe(place)
-        refuse_unfinished(current, environment)
-        if current.record is None:
+    with transaction(place, "toggle", wait=LOCK_SECONDS) as held:
+        current = held.look()
+        if current.deployment is None or current.record is None:
             return _write_file_only(world, loaded, edit)
         values = _edited(current.toggles.values, current.record.revision.schema, edit)
-        return _flip(place, current, values, names, reason)
+        # A flip that was cut short has written its generation, but perhaps not to the instances.
+        behind = current.generations.get(current.serving) != current.toggles.generation
+        if values == current.toggles.values and not behind:
+            write_toggle_file(place, values, names)
+            return ToggleReport(environment, current.toggles.generation, {})
+        planned = small_plan(
+            place,
+            current,
+            current.deployment,
+            kind="toggle",
+            steps=("toggles", "record"),
+            toggles=values,
+            reason=reason,
+        )
+        run = held.run(planned, current, began=time.time())
+    return _report(run)
 
 
 def _edited(values: Values, schema: Values, edit: Edit) -> Values:
@@ -205,70 +219,39 @@ def _write_file_only(world: World, environment: Environment, edit: Edit) -> Togg
     return ToggleReport(environment.name, 0, {each.name: [each.old, each.new] for each in changed})
 
 
-def _flip(
-    place: Place, current: Current, values: Values, names: Collection[str], reason: str
-) -> ToggleReport:
-    began = time.time()
-    changed = {
-        each.name: [each.old, each.new] for each in core_toggles.changes(current.toggles.values, values)
-    }
-    # A flip that was cut short has written its generation, but perhaps not to the instances.
-    behind = current.generations.get(current.serving) != current.toggles.generation
-    if not changed and not behind:
-        write_toggle_file(place, values, names)
-        return ToggleReport(place.name, current.toggles.generation, {})
-    state = current.toggles.next(values) if changed else current.toggles
-    # What does not run now may be started again, and then reads what is written here.
-    deliver(place, state, [record for name, record in current.records.items() if name != current.model])
-    alive = [record for name, record in current.records.items() if _alive(current, name)]
-    live = [record for record in alive if record.revision.roles]
-    must = _must_acknowledge(place, current, live)
-    answers = acknowledgements(place, must, state.generation)
-    write_toggle_file(place, values, names)
-    late = [each.instance for each in answers if each.milliseconds is None]
-    place.history.append(
-        Entry(
-            kind="toggle",
-            result="ok",
-            at=began,
-            seconds=round(time.time() - began, 3),
-            by=actor(),
-            reason=reason,
-            data={"changed": changed, "generation": state.generation, "late": late},
-        )
-    )
-    if late:
+def _report(run: Run) -> ToggleReport:
+    """What a flip did.
+
+    Raises:
+        NotAcknowledged: An instance that must follow did not say so in time.
+    """
+    place, current, generation = run.place, run.current, run.toggles.generation
+    if late := run.values["late"]:
         raise NotAcknowledged(
             "DC-NOT-ACKNOWLEDGED",
-            f"toggle generation {state.generation} is written, but {', '.join(late)} did not acknowledge it",
+            f"toggle generation {generation} is written, but {', '.join(late)} did not acknowledge it",
             do=f"dcops logs {place.name}",
-            changed=changed,
+            changed=run.plan.toggles_set,
         )
-    lagging = [record.id for record in live if record not in must]
+    answers = run.values["acknowledged"]
+    lagging = [record for record in follows_live(current) if record.id not in answers]
     return ToggleReport(
         place.name,
-        state.generation,
-        changed,
-        tuple(answers),
-        lagging=tuple(_still_behind(place, current, lagging, state.generation)),
-        at_next_start=tuple(record.id for record in alive if not record.revision.roles),
+        generation,
+        run.plan.toggles_set,
+        tuple(Acknowledgement(*each) for each in answers.items()),
+        lagging=_still_behind(place, lagging, generation),
+        at_next_start=tuple(
+            name
+            for name, record in current.records.items()
+            if name != current.model and current.runs(name) and not record.revision.roles
+        ),
     )
 
 
-def _alive(current: Current, name: str) -> bool:
-    return name != current.model and current.runs(name)
-
-
-def _must_acknowledge(place: Place, current: Current, live: list[InstanceRecord]) -> list[InstanceRecord]:
-    """The serving instance, and those that still have a turn to run."""
-    others = [record for record in live if record.id != current.serving]
-    busy = running_turns(place, others)
-    return [record for record in live if record.id == current.serving or busy[record.id]]
-
-
-def _still_behind(place: Place, current: Current, names: list[str], generation: int) -> list[str]:
-    answers = acknowledgements(place, [current.records[name] for name in names], generation)
-    return [each.instance for each in answers if each.milliseconds is None]
+def _still_behind(place: Place, records: list[InstanceRecord], generation: int) -> tuple[str, ...]:
+    answers = acknowledgements(place, records, generation)
+    return tuple(each.instance for each in answers if each.milliseconds is None)
 
 
 def _row(

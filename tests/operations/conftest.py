@@ -117,8 +117,15 @@ class Site:
     def serves(self) -> str:
         return str(self.get("/version")["release"])
 
-    def crash(self, monkeypatch: pytest.MonkeyPatch, step: str, *, after: bool) -> None:
-        """Deploy, and die before a step or right after its effect."""
+    def crash(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        step: str,
+        *,
+        after: bool,
+        operation: Callable[[], object] | None = None,
+    ) -> None:
+        """Deploy, or do something else, and die before a step or right after its effect."""
 
         def die(*_arguments: object) -> None:
             raise CrashError
@@ -127,7 +134,7 @@ class Site:
         monkeypatch.setattr(execute, "undo", die)
         monkeypatch.setattr(execute, "_committed", die)
         with pytest.raises(CrashError):
-            self.deploy()
+            (operation or self.deploy)()
         monkeypatch.undo()
 
     def leftovers(self) -> list[str]:

@@ -200,3 +200,22 @@ def test_data_that_down_has_kept_can_be_removed_later(site: Site) -> None:
     assert not state.exists()
     with pytest.raises(PreconditionMissing):
         down(site.world, "dev", with_data=True)
+
+
+@pytest.mark.parametrize("step", ["halt", "record"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_stop_that_was_cut_short_is_finished_or_taken_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch, step: str, *, after: bool
+) -> None:
+    site.deploy()
+    site.crash(monkeypatch, step, after=after, operation=lambda: stop(site.world, "dev"))
+    recorded = step == "record" and after
+    assert abort(site.world, "dev").result == ("done" if recorded else "aborted")
+    assert site.look().proxy.running != recorded
+    if not recorded:
+        assert site.get()["greeting"] == "hello"
+        site.crash(monkeypatch, step, after=after, operation=lambda: stop(site.world, "dev"))
+        assert resume(site.world, "dev").result == "done"
+    assert not site.look().proxy.running
+    start(site.world, "dev")
+    assert site.get()["greeting"] == "hello"

@@ -5,19 +5,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dcops.errors import UsageError
-from dcops.operations import toggles
+from dcops.errors import PreconditionMissing, UsageError
 from dcops.operations.deploy import DeployRequest, deploy
 from dcops.operations.lifecycle import start, stop
+from dcops.operations.resume import abort, resume
 from dcops.operations.rollback import RollbackRequest, rollback
 from dcops.operations.toggles import apply_toggles, list_toggles, set_toggle, unset_toggle
-from dcops.records import toggles as record
 
 from .conftest import agree
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from dcops.core.plan import Plan
 
     from .conftest import Site
@@ -111,19 +108,26 @@ def test_a_flip_while_stopped_is_in_force_after_the_start(site: Site) -> None:
     assert site.get()["greeting"] == "what?"
 
 
-def test_a_flip_that_was_cut_short_is_finished_by_the_next(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", ["toggles", "record"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_flip_that_was_cut_short_is_finished_or_taken_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch, step: str, *, after: bool
 ) -> None:
     site.deploy()
 
-    def die(place: Any, state: Any, *_rest: object) -> None:
-        place.store.write(record.files(state))
-        raise KeyboardInterrupt
+    def flip() -> object:
+        return set_toggle(site.world, "dev", "polite", "false")
 
-    monkeypatch.setattr(toggles, "deliver", die)
-    with pytest.raises(KeyboardInterrupt):
-        set_toggle(site.world, "dev", "polite", "false")
-    monkeypatch.undo()
-    assert site.get()["greeting"] == "hello"
-    set_toggle(site.world, "dev", "polite", "false")
+    site.crash(monkeypatch, step, after=after, operation=flip)
+    with pytest.raises(PreconditionMissing, match=r"toggle of dev .* was interrupted"):
+        set_toggle(site.world, "dev", "speed", "3")
+    recorded = step == "record" and after
+    assert abort(site.world, "dev").result == ("done" if recorded else "aborted")
+    assert site.get()["greeting"] == ("what?" if recorded else "hello")
+    if not recorded:
+        site.crash(monkeypatch, step, after=after, operation=flip)
+        assert resume(site.world, "dev").result == "done"
     assert site.get()["greeting"] == "what?"
+    assert file_of(site) == "polite: false\n"
+    entries = [entry.result for entry in site.look().entries if entry.kind == "toggle"]
+    assert entries == (["ok"] if recorded else ["aborted", "ok"])

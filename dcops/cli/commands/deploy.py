@@ -141,6 +141,9 @@ def _report_lines(report: DeployReport) -> Iterator[str]:
         yield f"{style('Unchanged', 'good')}  {report.environment} serves {release} already"
     elif report.result == "aborted":
         yield f"{style('Taken back', 'warn')}  {report.environment} serves {release}"
+    elif report.result == "done":
+        kind = plan.kind if plan else "operation"
+        yield f"{style('Done', 'good')}  {report.environment}: the interrupted {kind} is finished"
     else:
         word = {"deploy": "Deployed", "rollback": "Rolled back", "restart": "Restarted"}
         verb = word[plan.kind if plan else "deploy"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from dcops.core.deployment import Deployment, Entry, ToggleState, deployments
+from dcops.core.deployment import Deployment, Entry, deployments
 from dcops.core.toggles import changes
-from dcops.errors import DcopsError, OperationFailed
-from dcops.operations.delivery import await_generation, deliver
+from dcops.errors import DcopsError
 from dcops.records import toggles
 from dcops.records.lock import actor
 
@@ -19,31 +18,36 @@ if TYPE_CHECKING:
     from dcops.operations.steps.run import Run
     from dcops.operations.world import Place
 
+# Of what steps found out, what a reader of the history wants to know.
+_TOLD = {"verification", "backup", "late", "bake", "maintenance"}
+
 
 def do(run: Run) -> None:
     plan = run.plan
-    made = deployments(run.current.entries)
     # A crash may have come between the line of history and what follows it.
-    deployment = made_by(plan, run.current.entries)
-    if deployment is None:
-        deployment = _deployment(run, number=made[-1].number + 1 if made else 1)
+    found = made_by(plan, run.current.entries)
+    if found is None:
+        found = entry(run, "ok", _deployment(run) if plan.makes_deployment else None)
         run.place.store.write(toggles.files(run.toggles))
-        run.place.history.append(entry(run, "ok", deployment))
-    run.values["deployment"] = deployment.to_json()
+        run.place.history.append(found)
+    if found.deployment is not None:
+        run.values["deployment"] = found.deployment.to_json()
     names = {change.name for change in changes(plan.before.values, plan.revision.toggles)}
     write_toggle_file(run.place, plan.revision.toggles, names)
 
 
-def made_by(plan: Plan, entries: list[Entry]) -> Deployment | None:
-    """The deployment that a plan has made: from the line of history on it stands."""
-    made = deployments(entries)
-    return made[-1] if made and made[-1].operation == plan.id else None
+def made_by(plan: Plan, entries: list[Entry]) -> Entry | None:
+    """The line of history that a plan has written: from then on what it did stands."""
+    for each in reversed(entries):
+        if each.result == "ok" and plan.id in {each.operation, each.deployment and each.deployment.operation}:
+            return each
+    return None
 
 
-def _deployment(run: Run, *, number: int) -> Deployment:
-    plan = run.plan
+def _deployment(run: Run) -> Deployment:
+    plan, made = run.plan, deployments(run.current.entries)
     return Deployment(
-        number=number,
+        number=made[-1].number + 1 if made else 1,
         operation=plan.id,
         revision=plan.revision,
         instance=plan.candidate,
@@ -59,7 +63,9 @@ def _deployment(run: Run, *, number: int) -> Deployment:
 
 def entry(run: Run, result: str, deployment: Deployment | None = None, error: str = "") -> Entry:
     """The line of history for this run."""
-    data = {key: value for key, value in run.values.items() if key in {"verification", "backup"}}
+    data = {key: value for key, value in run.values.items() if key in _TOLD}
+    if run.plan.kind == "toggle":
+        data |= {"changed": run.plan.toggles_set, "generation": run.toggles.generation}
     return Entry(
         kind=run.plan.kind,
         result=result,  # type: ignore[arg-type]  # one of Entry's words, given by the callers here
@@ -69,6 +75,7 @@ def entry(run: Run, result: str, deployment: Deployment | None = None, error: st
         reason=run.plan.reason,
         deployment=deployment,
         data=data | ({"error": error} if error else {}) | {"release": run.plan.revision.release},
+        operation=run.plan.id,
     )
 
 
@@ -90,22 +97,3 @@ def write_toggle_file(place: Place, values: dict[str, Any], names: Collection[st
         {change.name: change.new for change in changed if change.name in values},
         unset=[change.name for change in changed if change.name not in values],
     )
-
-
-def write_generation(run: Run) -> None:
-    """The toggle generation of this plan: for the instance that will serve, and as the record."""
-    record = run.record(run.plan.candidate)
-    deliver(run.place, run.toggles, [record])
-    if not await_generation(run.place, record, run.toggles.generation):
-        raise OperationFailed(
-            "DC-TOGGLES-NOT-ACKNOWLEDGED",
-            f"instance {record.id} did not acknowledge toggle generation {run.toggles.generation}",
-            cause="toggles",
-            do=f"dcops logs {run.place.name}",
-        )
-
-
-def undo_generation(run: Run) -> None:
-    state = ToggleState(run.toggles.generation + 1, run.plan.before.values)
-    serving = run.current.record
-    deliver(run.place, state, [serving] if serving else [])

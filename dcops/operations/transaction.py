@@ -1,0 +1,76 @@
+"""Run a plan under the lock of its environment: nothing beside it, nothing half done before it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dcops.operations.current import Current, observe, refuse_unfinished
+from dcops.operations.execute import execute
+from dcops.operations.interrupts import Signals, interruptible
+from dcops.operations.steps.run import Run
+from dcops.operations.sweep import sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dcops.core.plan import Plan
+    from dcops.operations.world import Place
+    from dcops.records.lock import EnvironmentLock
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """The lock of an environment, held."""
+
+    place: Place
+    lock: EnvironmentLock
+    signals: Signals
+
+    def look(self) -> Current:
+        """What runs now; nobody else changes it until the lock is released.
+
+        Raises:
+            PreconditionMissing: An operation was interrupted and is unfinished.
+        """
+        current = observe(self.place)
+        refuse_unfinished(current, self.place.name)
+        return current
+
+    def run(
+        self,
+        plan: Plan,
+        current: Current,
+        *,
+        began: float,
+        values: dict[str, Any] | None = None,
+        done: Sequence[str] = (),
+    ) -> Run:
+        """Run the plan's steps that are not done; what crashes left behind goes first.
+
+        Args:
+            values: What steps find out before any of them runs, so that the journal has it.
+
+        Raises:
+            OperationFailed: A step failed, and all was taken back.
+        """
+        sweep(self.place, current, keep={plan.candidate})
+        run = Run(self.place, plan, current, began, values or {})
+        self.place.journal.begin(plan, done)
+        execute(run, self.lock, self.signals, done=done)
+        return run
+
+
+@contextmanager
+def transaction(place: Place, operation: str, *, wait: float = 0.0) -> Iterator[Transaction]:
+    """Take the lock; a signal within takes back what was done.
+
+    Args:
+        wait: Seconds to wait for another holder.
+
+    Raises:
+        PreconditionMissing: Another operation holds the lock.
+    """
+    with interruptible() as signals, place.lock.acquire(operation, wait=wait) as lock:
+        yield Transaction(place, lock, signals)
