@@ -15,7 +15,7 @@ ControlFile = Literal["toggles.json", "role.json", "access.json"]
 Outcome = Literal["passed", "failed", "skipped", "error"]
 Verdict = Literal["pass", "fail", "inconclusive"]
 
-SUITES = ("smoke", "toggles", "streaming", "contract")
+SUITES = ("smoke", "toggles", "streaming", "contract", "isolation")
 LIVE = "live"
 """The suite that spends tokens of the real model."""
 CHECKS = "checks"
@@ -44,6 +44,9 @@ class Target:
         stop_seconds: Between SIGTERM and SIGKILL.
         ready_seconds: How long a start may take.
         hosts: Hosts besides loopback that it answers for.
+        engine: What runs it, ``process`` or ``docker``; empty when that is not known.
+        limits: What it may use: ``memory`` in bytes, ``cpus``, ``pids``.
+        egress: Hosts that its tools may reach, ``host`` or ``host:port``.
     """
 
     url: str
@@ -63,6 +66,9 @@ class Target:
     stop_seconds: float = 35.0
     ready_seconds: float = 60.0
     hosts: tuple[str, ...] = ()
+    engine: str = ""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    egress: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As the runner hands it to the suites' process; it holds secrets."""
@@ -70,7 +76,7 @@ class Target:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Target:
-        return cls(**{**document, "hosts": tuple(document["hosts"])})
+        return cls(**{**document, **{name: tuple(document[name]) for name in ("hosts", "egress")}})
 
 
 class TwinControl(Protocol):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,17 +10,42 @@ import pytest
 from dcops.core.verification import SUITES
 from dcops.verification.probe import probe
 from dcops.verification.reach import client_of
-from dcops.verification.runner import run_suites
+from dcops.verification.runner import SUITES_DIRECTORY, run_suites
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", [suite for suite in SUITES if suite != "isolation"])
 def test_the_real_agent_passes(real_agent: Any, suite: Any) -> None:
     report = run_suites(real_agent.target, [suite], handlers=real_agent, time_limit=200)
     wrong = {check.id: check.message for check in report.checks if check.outcome != "passed"}
     assert wrong == {}
     assert report.incomplete == ""
     assert report.verdict == "pass", [check for check in report.checks if check.outcome == "failed"]
+
+
+@pytest.mark.slow
+def test_isolation_is_not_checked_where_tools_run_as_the_user(real_agent: Any) -> None:
+    report = run_suites(replace(real_agent.target, engine="process"), ["isolation"], handlers=real_agent)
+    assert len(report.checks) == len(sentences())
+    assert {check.outcome for check in report.checks} == {"skipped"}
+    assert all("docs/security.md" in check.message for check in report.checks)
+    assert report.verdict == "inconclusive"
+
+
+def sentences() -> list[str]:
+    """What the checks of the suite prove."""
+    path = SUITES_DIRECTORY / "isolation.py"
+    checks = [each for each in ast.parse(path.read_text()).body if isinstance(each, ast.FunctionDef)]
+    return [ast.get_docstring(each) or each.name for each in checks if each.name.startswith("test_")]
+
+
+def test_each_check_of_isolation_is_a_sentence_of_the_documentation() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    section = page.partition("\n### What is checked\n")[2].partition("\n##")[0]
+    written = [line.removeprefix("- ") for line in section.splitlines() if line.startswith("- ")]
+    assert written == sentences()
 
 
 def test_probe_passes_on_the_real_agent(real_agent: Any, ready: Any) -> None:
