@@ -107,6 +107,9 @@ def target_of(
         stop_seconds=float(revision.configuration["drain_timeout"]) + 5,
         ready_seconds=place.environment.ready_timeout,
         hosts=tuple(revision.configuration["hosts"]),
+        engine=place.choice.engine,
+        limits=revision.configuration["limits"],
+        egress=tuple(revision.configuration.get("egress", ())),
     )
 
 
