@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import time
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from dcops.core import toggles as core_toggles
 from dcops.core.protocols import InstanceSpec, Limits, Role
 from dcops.errors import DcopsError, OperationFailed
+from dcops.records import access
 from dcops.records.instances import InstanceRecord, parse, path
+from dcops.records.lock import actor
 from dcops.records.toggles import control_document
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def start(
             },
             control={
                 "toggles.json": toggle_document(revision, toggles),
-                "access.json": access_document(place, revision),
+                "access.json": access.document(place.access.add(place.local.token(), actor()), revision),
                 "role.json": role_document(role),
             },
             shared_state=role not in {"twin", "model"},
@@ -94,15 +95,6 @@ def toggle_document(revision: Revision, toggles: ToggleState) -> bytes:
     """The values as this instance's own schema knows them, all of them, with its defaults."""
     values = core_toggles.effective(core_toggles.project(toggles.values, revision.schema), revision.schema)
     return control_document(toggles.generation, values)
-
-
-def access_document(place: Place, revision: Revision) -> bytes:
-    token = hashlib.sha256(place.local.token().encode()).hexdigest()
-    document = {
-        "tokens": [{"sha256": token, "until": None}],
-        "hosts": list(revision.configuration["hosts"]),
-    }
-    return json.dumps(document).encode()
 
 
 def role_document(role: Role, for_seconds: float | None = None) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,17 +15,21 @@ from dcops.core.environment import Environment, Project
 from dcops.core.events import Emit, OperationEvent
 from dcops.core.protocols import ControlStore, Engine
 from dcops.errors import PreconditionMissing
+from dcops.records.access import Access, ends
 from dcops.records.history import History
 from dcops.records.journal import Journal
 from dcops.records.lease import Lease
-from dcops.records.local import EngineChoice, LocalState
-from dcops.records.lock import EnvironmentLock
+from dcops.records.local import EngineChoice, LocalState, new_token
+from dcops.records.lock import EnvironmentLock, actor
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dcops.environments import Environments
     from dcops.records.instances import InstanceRecord
+
+ADMISSION_SECONDS = 5.0
+POLL_SECONDS = 0.025
 
 EngineFactory = Callable[[str, Project, Environment], Engine]
 
@@ -109,6 +115,10 @@ class Place:
         return Journal(self.store)
 
     @property
+    def access(self) -> Access:
+        return Access(self.store)
+
+    @property
     def lock(self) -> EnvironmentLock:
         directory = self.local.directory
         lease = Lease(self.store, directory, lambda text: self.say("", text))
@@ -116,11 +126,35 @@ class Place:
 
     def client(self, record: InstanceRecord | None = None, *, timeout: float = 10.0) -> Client:
         """Through the proxy: to whatever serves, or to exactly one instance."""
+        return self._client(self.token, record, timeout)
+
+    def _client(self, token: str, record: InstanceRecord | None, timeout: float) -> Client:
         if record is None:
-            return Client(self.url, self.local.token(), timeout=timeout)
-        return Client(
-            self.url, self.local.token(), instance=record.id, operator=record.secret, timeout=timeout
-        )
+            return Client(self.url, token, timeout=timeout)
+        return Client(self.url, token, instance=record.id, operator=record.secret, timeout=timeout)
+
+    @cached_property
+    def token(self) -> str:
+        """This machine's bearer token, which every instance knows now."""
+        token = self.local.token()
+        if ends(self.access.add(token, actor()), token):
+            # It was ended from another machine; this one gets a token of its own again.
+            token = new_token()
+            self.access.add(token, actor())
+        deadline = time.monotonic() + ADMISSION_SECONDS
+        for record in self.access.spread():
+            self._await_admission(token, record, deadline)
+        self.local.set_token(token)
+        return token
+
+    def _await_admission(self, token: str, record: InstanceRecord, deadline: float) -> None:
+        """Wait until an instance has read of the token; one that does not answer will when it starts."""
+        client = self._client(token, record, 2.0)
+        with contextlib.suppress(PreconditionMissing):
+            while client.request("GET", "/v1/instance").status == 401:
+                if time.monotonic() >= deadline:
+                    return
+                time.sleep(POLL_SECONDS)
 
     def say(self, step: str, text: str) -> None:
         self.world.emit(OperationEvent(step, "note", text))

@@ -94,8 +94,19 @@ class LocalState:
         write_file(path, json.dumps({"format": FORMAT, **asdict(choice)}).encode(), mode=0o600)
 
     def token(self) -> str:
-        """The bearer token of this environment; made at first need, readable by its owner only."""
+        """This machine's bearer token; made at first need, readable by its owner only."""
         if not self.token_file.exists():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            write_file(self.token_file, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
+            self.set_token(new_token())
         return self.token_file.read_text().strip()
+
+    def set_token(self, token: str) -> None:
+        """Keep another token in its place, which the instances must know already."""
+        content = token.encode() + b"\n"
+        if not self.token_file.exists() or self.token_file.read_bytes() != content:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_file(self.token_file, content, mode=0o600)
+
+
+def new_token() -> str:
+    """A bearer token: 256 bits that nobody can guess."""
+    return secrets.token_urlsafe(32)

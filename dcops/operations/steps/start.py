@@ -105,6 +105,8 @@ def start_instances(run: Run) -> None:
     if plan.twin:
         instances.start(place, plan.twin, "twin", plan.revision, run.toggles)
     instances.await_ready(place, candidate, timeout=place.environment.ready_timeout)
+    # Another machine may have come with its token while they were started.
+    place.access.spread()
 
 
 def undo_instances(run: Run) -> None:

@@ -91,7 +91,7 @@ def target_of(
     revision = record.revision
     return Target(
         url=place.url,
-        token=place.local.token(),
+        token=place.token,
         instance=record.id,
         operator=record.secret,
         environment=place.name,

@@ -1,0 +1,170 @@
+"""Who may talk to the agent: the hashes of bearer tokens, one for each machine that operators use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from dcops.errors import PreconditionMissing
+from dcops.records import instances
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dcops.core.deployment import Revision
+    from dcops.core.protocols import ControlStore
+    from dcops.records.instances import InstanceRecord
+
+PATH = "records/access.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that is let in.
+
+    Attributes:
+        until: Seconds since the epoch when it ends; None for as long as nobody ends it.
+        by: ``user@host`` whose it is.
+    """
+
+    sha256: str
+    until: float | None
+    by: str
+
+
+Tokens = tuple[Token, ...]
+
+
+class Access:
+    """The tokens of an environment, in the control store and in the control files of its instances.
+
+    Any machine may change it at any time, also while another one holds the lock: every change is a swap.
+    """
+
+    def __init__(self, store: ControlStore) -> None:
+        self._store = store
+
+    def tokens(self) -> Tokens:
+        """Those that are let in now or were once, the oldest first."""
+        return _parse(self._store.read(PATH)[PATH])
+
+    def add(self, token: str, by: str) -> Tokens:
+        """Let a token in; one that is known stays as it is, with its end.
+
+        Returns:
+            All of them, with the new one.
+        """
+        digest = sha256(token)
+
+        def change(tokens: Tokens) -> Tokens:
+            known = any(each.sha256 == digest for each in tokens)
+            return tokens if known else (*tokens, Token(digest, None, by))
+
+        return self._change(change)
+
+    def expire(self, at: float, *, but: str) -> Tokens:
+        """End every token but one at a time; those that end earlier still do.
+
+        Args:
+            at: Seconds since the epoch.
+            but: The token that stays.
+        """
+        digest = sha256(but)
+
+        def change(tokens: Tokens) -> Tokens:
+            return tuple(
+                each
+                if each.sha256 == digest
+                else replace(each, until=at if each.until is None else min(at, each.until))
+                for each in tokens
+            )
+
+        return self._change(change)
+
+    def restore(self, tokens: Tokens) -> Tokens:
+        """Put back what was there before."""
+        return self._change(lambda _now: tokens)
+
+    def spread(self) -> list[InstanceRecord]:
+        """Make every instance's file say what the list says; two round trips when they do already.
+
+        Returns:
+            The instances that said something else; they read it a moment later.
+        """
+        changed: dict[str, InstanceRecord] = {}
+        # Again after each change: another machine may have added its own token meanwhile.
+        while behind := self._behind():
+            for record, before, wanted in behind:
+                # A swap, so that nothing is made anew for an instance that was removed meanwhile.
+                self._store.swap(_file(record.id), wanted, expect=before)
+                changed[record.id] = record
+        return list(changed.values())
+
+    def _behind(self) -> list[tuple[InstanceRecord, bytes, bytes]]:
+        """Instances whose file differs, with what it holds and what it should."""
+        listed = self._store.list(instances.DIRECTORY)[instances.DIRECTORY]
+        names = [name.removesuffix(".json") for name in listed]
+        contents = self._store.read(PATH, *map(instances.path, names), *map(_file, names))
+        if contents[PATH] is None:
+            return []
+        tokens, found = _parse(contents[PATH]), []
+        for name in names:
+            record, before = contents[instances.path(name)], contents[_file(name)]
+            # One without a file is being started, or just goes.
+            if record is not None and before is not None:
+                parsed = instances.parse(record)
+                found.append((parsed, before, document(tokens, parsed.revision)))
+        return [each for each in found if each[1] != each[2]]
+
+    def _change(self, change: Callable[[Tokens], Tokens]) -> Tokens:
+        content = self._store.read(PATH)[PATH]
+        while True:
+            tokens = _parse(content)
+            wanted = change(tokens)
+            if wanted == tokens:
+                return tokens
+            found = self._store.swap(PATH, _dump(wanted), expect=content)
+            # Without a store there is nothing to be let into.
+            if found is None or found.content == content:
+                return wanted
+            content = found.content
+
+
+def ends(tokens: Iterable[Token], token: str) -> bool:
+    """Whether somebody has given this token an end."""
+    return any(each.sha256 == sha256(token) and each.until is not None for each in tokens)
+
+
+def _file(instance: str) -> str:
+    return f"instances/{instance}/access.json"
+
+
+def sha256(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def document(tokens: Iterable[Token], revision: Revision) -> bytes:
+    """``access.json`` of an instance."""
+    known = [{"sha256": each.sha256, "until": each.until} for each in tokens]
+    return json.dumps({"tokens": known, "hosts": list(revision.configuration["hosts"])}).encode()
+
+
+def _parse(content: bytes | None) -> Tokens:
+    if content is None:
+        return ()
+    found = json.loads(content)
+    if found["format"] > FORMAT:
+        raise PreconditionMissing(
+            "DC-STATE-NEWER",
+            "the tokens of this environment were written by a newer dcops",
+            why=f"this version reads format {FORMAT}",
+            do="upgrade dcops on this machine",
+        )
+    return tuple(Token(**each) for each in found["tokens"])
+
+
+def _dump(tokens: Tokens) -> bytes:
+    return json.dumps({"format": FORMAT, "tokens": [asdict(each) for each in tokens]}).encode()
