@@ -117,6 +117,20 @@ class InstanceState:
     started: float = 0.0
 
 
+TOOK_TOO_LONG = 124  # as timeout(1) says it
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended, as a shell says it; 127 when there is no such command.
+
+    ``lines`` is the end of what it said, on both streams.
+    """
+
+    code: int
+    lines: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ProxyLayout:
     """Where things lie, seen from the proxy; ``proxy.py`` makes a configuration from it.
@@ -247,7 +261,9 @@ class Engine(Protocol):
         """Ids of the builds of this project that are there."""
         ...
 
-    def remove_build(self, build: str) -> None: ...
+    def remove_build(self, build: str) -> None:
+        """Remove a build with all that only it needs; one that an instance still has stays."""
+        ...
 
     def export(self, build: str, name: str, destination: Path) -> None:
         """Copy the implementation's files out of a build, exactly; the caller compares the release id.
@@ -258,7 +274,8 @@ class Engine(Protocol):
             destination: A directory that does not exist yet; after a failure it may hold a part.
 
         Raises:
-            NotFound: There is no such build, or its image does not hold the files in a place that is known.
+            PreconditionMissing: There is no such build, or its image does not hold the files in a place that
+                is known.
         """
         ...
 
@@ -308,6 +325,39 @@ class Engine(Protocol):
 
     def logs(self, instance: str, *, lines: int, follow: bool = False) -> Iterator[str]:
         """Log lines, oldest first; ``lines`` from the end, then new ones while following."""
+        ...
+
+    def run(self, spec: InstanceSpec, command: Sequence[str], *, seconds: float = 600) -> Outcome:
+        """Run one command of a build on the environment's shared state, as an instance's user, to its end.
+
+        It has the instance's variables and limits, and no network; it needs no control directory.
+
+        Args:
+            spec: As of an instance; its own command does not run.
+            command: ``python`` as the first word stands for the build's interpreter.
+            seconds: After these it is ended.
+        """
+        ...
+
+    def execute(self, instance: str, command: Sequence[str], *, tty: bool) -> int:
+        """Run a command beside a running instance: its variables, directory and user; our streams.
+
+        Args:
+            instance: Its id.
+            command: As for `run`.
+            tty: Whether our stdin and stdout are a terminal that it shall have.
+
+        Returns:
+            Its exit code as a shell says it: 127 when there is no such command, 126 when it cannot be run.
+
+        Raises:
+            NotFound: There is no such instance.
+            PreconditionMissing: It does not run.
+        """
+        ...
+
+    def sweep(self) -> None:
+        """Remove what `run` has left where dcops was killed; nothing may run at the same time."""
         ...
 
     def write_secret(self, name: str, value: bytes | None) -> None:

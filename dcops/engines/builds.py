@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcops.errors import NotFound, OperationFailed
+from dcops.engines.refusals import build_missing
+from dcops.errors import OperationFailed
 from dcops.files import alone
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Builds:
         """The implementation as it was before it was compiled."""
         source = self.path(build) / name
         if not source.is_dir():
-            raise absent(build)
+            raise build_missing(build)
         shutil.copytree(source, destination, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
 
     def _compile(self, directory: Path, name: str) -> None:
@@ -111,12 +112,6 @@ class Builds:
                 do="correct the file and deploy again",
                 lines=lines[-12:],
             )
-
-
-def absent(build: str) -> NotFound:
-    return NotFound(
-        "DC-BUILD-MISSING", f"build {build[:12]} is not on this engine", do="deploy its release again"
-    )
 
 
 def _sync(tree: Path) -> None:

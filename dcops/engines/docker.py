@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcops.core.protocols import Finding, InstanceSpec, InstanceState, ProxyLayout, ProxyState
+from dcops.core.protocols import Finding, InstanceSpec, InstanceState, Outcome, ProxyLayout, ProxyState
 from dcops.engines import control, gateway, ports
 from dcops.engines.docker_builds import DockerBuilds
 from dcops.engines.docker_checks import caddy_finding, check_version, findings
@@ -26,6 +26,7 @@ from dcops.engines.docker_objects import (
     DATA_VOLUMES,
     GATEWAY_PORT,
     LAYOUT,
+    ONE_OFF,
     SPECIFICATION,
     VOLUMES,
     Config,
@@ -36,11 +37,15 @@ from dcops.engines.docker_objects import (
     private_mounts,
     proxy_config,
     proxy_labels,
+    run_config,
     store_mounts,
     volume_mounts,
+    words,
 )
+from dcops.engines.docker_one_off import attach, run_to_end
+from dcops.engines.refusals import build_missing, not_running, unknown_instance
 from dcops.engines.store import Operations, Store
-from dcops.errors import DcopsError, NotFound, PreconditionMissing
+from dcops.errors import DcopsError, PreconditionMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -78,7 +83,7 @@ class DockerEngine(DockerBuilds):
         self._egress = DockerEgress(self._names, self._daemon, self._proxy_image)
         self._helpers = count()
         self._spoken: tuple[tuple[str, str], Conversation] | None = None
-        # One at a time speaks to the store, and nobody while it is removed: a volume is made by being mounted.
+        # One at a time speaks to the store, and nobody while it goes: a volume is made by being mounted.
         self._store_lock = threading.RLock()
         self._store = Store(self._operate)
 
@@ -309,12 +314,26 @@ class DockerEngine(DockerBuilds):
     def _existing(self, instance: str) -> str:
         container = self._names.instance(instance)
         if self._daemon.container(container) is None:
-            raise NotFound(
-                "DC-INSTANCE-UNKNOWN",
-                f"There is no instance {instance} in {self._names.environment.name}.",
-                do=f"dcops status {self._names.environment.name} shows those that are there.",
-            )
+            raise unknown_instance(instance, self._names.environment.name)
         return container
+
+    def run(self, spec: InstanceSpec, command: Sequence[str], *, seconds: float = 600) -> Outcome:
+        names = self._names
+        if not self.has_build(spec.build):
+            raise build_missing(spec.build)
+        self.prepare()
+        config = run_config(names, spec, names.build(spec.build), command)
+        return run_to_end(self._daemon, f"{names.prefix}-{ONE_OFF}-{spec.id}", config, seconds)
+
+    def execute(self, instance: str, command: Sequence[str], *, tty: bool) -> int:
+        container = self._existing(instance)
+        if next((each.status for each in self.instances() if each.id == instance), "") != "running":
+            raise not_running(instance, self._names.environment.name)
+        return attach(self._daemon, container, words(command), tty=tty)
+
+    def sweep(self) -> None:
+        for left in self._daemon.containers({**self._names.labels, "dcops.role": ONE_OFF}):
+            self._daemon.remove(left["Id"])
 
     def halt(self) -> None:
         instances = [self._names.instance(each.id) for each in self.instances()]

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dcops.core.protocols import BuildContext, Platform, Say
-from dcops.engines.builds import absent
 from dcops.engines.docker_caddy import caddy_binary, caddy_version
 from dcops.engines.docker_daemon import Absent, BuildError, Daemon, document
 from dcops.engines.docker_images import Recipe, dependencies_recipe, proxy_recipe, release_recipe
 from dcops.engines.docker_objects import Names, helper_config
+from dcops.engines.refusals import build_missing
 from dcops.engines.state import unpack
-from dcops.errors import NotFound, OperationFailed, PreconditionMissing
+from dcops.errors import OperationFailed, PreconditionMissing
 from dcops.files import write_file
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class DockerBuilds:
         """Copy the implementation out of an image; an own Dockerfile may have put it on its Python path."""
         image = self._daemon.image(self._names.build(build))
         if image is None:
-            raise absent(build)
+            raise build_missing(build)
         container = f"{self._names.prefix}-export-{os.urandom(4).hex()}"
         self._daemon.create(container, helper_config(self._names, image["Id"], ["true"], []))
         try:
@@ -101,7 +101,7 @@ class DockerBuilds:
             with contextlib.suppress(Absent):
                 self._daemon.archive(container, place, packed)
                 return
-        raise NotFound(
+        raise PreconditionMissing(
             "DC-RELEASE-FILES-MISSING",
             "the image does not hold the implementation's files in a place that is known",
             why=f"looked at {', '.join(places)}",

@@ -15,6 +15,7 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any
 
+from dcops.engines.docker_streams import exactly, frames
 from dcops.errors import DcopsError, NotFound, PreconditionMissing
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 2
 CALL_SECONDS = 60
 BUILD_SECONDS = 900
+ANSWER_SECONDS = 300
+SAID = 1 << 20
 
 
 class Absent(NotFound):
@@ -174,15 +177,62 @@ class Daemon:
         created = self._call("exec_create", container, list(command), stdin=True)
         return Conversation(self._call("exec_start", created["Id"], socket=True))
 
+    def start_execution(
+        self, container: str, command: Sequence[str], variables: Mapping[str, str], *, tty: bool
+    ) -> tuple[str, Any]:
+        """Start a command in a running container; its id, and the socket of its streams."""
+        created = self._call(
+            "exec_create",
+            container,
+            list(command),
+            stdin=True,
+            tty=tty,
+            environment=dict(variables),
+            detach_keys="ctrl-_,ctrl-^,ctrl-_",  # Docker's own, Ctrl-P Ctrl-Q, would hold back a Ctrl-P
+        )
+        return created["Id"], self._call("exec_start", created["Id"], socket=True, tty=tty)
+
+    def resize_execution(self, execution: str, rows: int, columns: int) -> None:
+        with contextlib.suppress(Absent):
+            self._call("exec_resize", execution, height=rows, width=columns)
+
+    def execution_code(self, execution: str) -> int:
+        """The exit code of a command that has ended."""
+        found: int = self._call("exec_inspect", execution)["ExitCode"]
+        return found
+
     def run(self, name: str, config: Mapping[str, Any], request: bytes = b"") -> Answer:
         """Run a command in a container of its own, which is gone when this returns."""
+        with self._attached(name, config) as sock:
+            return _converse(sock, request)
+
+    def run_to_end(self, name: str, config: Mapping[str, Any], seconds: float) -> tuple[int | None, bytes]:
+        """Run a command in a container of its own, which is gone when this returns.
+
+        Returns:
+            Its exit code, None when it was ended after ``seconds``; the end of what it said on both streams.
+        """
+        self.remove(name)  # by one that was killed
+        said = bytearray()
+        with self._attached(name, config) as sock, _translated():
+            try:
+                for _, data in frames(getattr(sock, "_sock", sock), seconds=seconds):
+                    said += data
+                    del said[:-SAID]
+            except TimeoutError:
+                return None, bytes(said)
+            return self._call("wait", name)["StatusCode"], bytes(said)
+
+    @contextlib.contextmanager
+    def _attached(self, name: str, config: Mapping[str, Any]) -> Iterator[Any]:
+        """The socket of the streams of a container that was just started."""
         streams = {"OpenStdin": True, "StdinOnce": True, "AttachStdin": True, "AttachStdout": True}
         self.create(name, {**config, **streams, "AttachStderr": True})
         try:
-            attached = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-            sock = self._call("attach_socket", name, params=attached)
+            params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            sock = self._call("attach_socket", name, params=params)
             self.start(name)
-            return _converse(sock, request)
+            yield sock
         finally:
             self.remove(name)
 
@@ -256,18 +306,14 @@ def _filters(labels: Mapping[str, str]) -> list[str]:
 
 
 def _converse(sock: Any, request: bytes) -> Answer:
-    """Write the request and read both streams to their end.
-
-    The daemon's framing (stream, three bytes, size) is read here: the SDK's helpers poll for each byte.
-    """
+    """Write the request and read both streams to their end."""
     streams: dict[int, list[bytes]] = {1: [], 2: []}
     with _translated(), contextlib.closing(sock):
         # The SDK hands out a read-only file over the connection; writing needs the socket below it.
         connection = getattr(sock, "_sock", sock)
         connection.sendall(request)
-        while header := _exactly(connection, 8):
-            stream, size = struct.unpack(">BxxxL", header)
-            streams[stream].append(_exactly(connection, size))
+        for stream, data in frames(connection, seconds=ANSWER_SECONDS):
+            streams[stream].append(data)
     return Answer(b"".join(streams[1]), b"".join(streams[2]))
 
 
@@ -288,22 +334,15 @@ class Conversation:
         with _translated():
             self._connection.sendall(line)
             while not streams[1].endswith(b"\n"):
-                header = _exactly(self._connection, 8)
+                header = exactly(self._connection, 8)
                 if not header:
                     raise Absent("DC-ENGINE-OBJECT-MISSING", streams[2].decode(errors="replace"))
                 stream, size = struct.unpack(">BxxxL", header)
-                streams[stream] += _exactly(self._connection, size)
+                streams[stream] += exactly(self._connection, size)
         return Answer(streams[1], streams[2])
 
     def close(self) -> None:
         self._sock.close()
-
-
-def _exactly(connection: Any, size: int) -> bytes:
-    data = b""
-    while len(data) < size and (more := connection.recv(size - len(data))):
-        data += more
-    return data
 
 
 @contextlib.contextmanager

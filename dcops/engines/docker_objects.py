@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dcops.core.protocols import InstanceSpec, ProxyLayout, Role
@@ -36,6 +36,7 @@ PUBLIC_PORT = 8100
 GATEWAY_PORT = 8080
 INSTANCE_PORT = 8000
 SPECIFICATION = "dcops.specification"
+ONE_OFF = "one-off"  # a role in labels only: what a killed dcops has left of it goes with the next sweep
 EGRESS_ALIAS = "egress"
 EGRESS_PORT = 3128
 EGRESS_LABEL = "dcops.egress"
@@ -148,7 +149,7 @@ def instance_config(names: Names, spec: InstanceSpec, image: str) -> Config:
     network = names.instance(spec.id)
     config = {
         "Image": image,
-        "Entrypoint": ["python3", *spec.command[1:]] if spec.command[0] == "python" else list(spec.command),
+        "Entrypoint": words(spec.command),
         "Cmd": [],
         "Env": [f"{name}={value}" for name, value in _variables(spec).items()],
         "User": f"{INSTANCE_USER}:{INSTANCE_USER}",
@@ -176,6 +177,26 @@ def instance_config(names: Names, spec: InstanceSpec, image: str) -> Config:
         "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [spec.id]}}},
     }
     return specified(config)
+
+
+def words(command: Sequence[str]) -> list[str]:
+    """A command with the interpreter's name in an image; not every one has a plain ``python``."""
+    return ["python3", *command[1:]] if command[0] == "python" else list(command)
+
+
+def run_config(names: Names, spec: InstanceSpec, image: str, command: Sequence[str]) -> Config:
+    """As an instance's, for one command with the environment's state: no network, no control files."""
+    config = instance_config(names, replace(spec, command=tuple(command)), image)
+    kept = ("Image", "Entrypoint", "Cmd", "Env", "User", "Hostname")
+    host = {**config["HostConfig"], "NetworkMode": "none", "RestartPolicy": {"Name": "no"}}
+    for needless in ("Dns", "DnsOptions"):
+        del host[needless]
+    return {
+        **{name: config[name] for name in kept},
+        "Labels": {**names.labels, "dcops.role": ONE_OFF},
+        "NetworkDisabled": True,
+        "HostConfig": {**host, "Mounts": volume_mounts(names, DATA_VOLUMES)},
+    }
 
 
 def _variables(spec: InstanceSpec) -> dict[str, str]:

@@ -8,7 +8,8 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dcops.core.protocols import Finding, InstanceState, Platform, ProxyLayout, ProxyState
+from dcops.core.protocols import Finding, InstanceState, Outcome, Platform, ProxyLayout, ProxyState
+from dcops.engines.refusals import build_missing, unknown_instance
 from dcops.engines.store import MemoryStore
 from dcops.errors import NotFound
 
@@ -30,6 +31,7 @@ class FakeEngine:
         states: What `instances` says; tests replace entries by `become`.
         specs: What was started, by id; kept after a stop.
         lines: What `logs` says, by id.
+        outcomes: What the next `run` and `execute` end with.
         secrets: What was written by `write_secret`.
     """
 
@@ -39,6 +41,7 @@ class FakeEngine:
     specs: dict[str, InstanceSpec] = field(default_factory=dict)
     lines: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     secrets: dict[str, bytes] = field(default_factory=dict)
+    outcomes: deque[Outcome] = field(default_factory=deque)
     _builds: dict[str, Path] = field(default_factory=dict)
     _proxy: ProxyState = field(default_factory=lambda: ProxyState(running=False))
     _store: MemoryStore = field(default_factory=MemoryStore)
@@ -88,7 +91,7 @@ class FakeEngine:
         """Copy the tree that the build was made from."""
         self._call("export", build, name)
         if build not in self._builds:
-            raise NotFound("DC-BUILD-MISSING", f"build {build[:12]} is not on this engine")
+            raise build_missing(build)
         shutil.copytree(self._builds[build], destination, symlinks=True)
 
     def prepare(self) -> None:
@@ -150,6 +153,21 @@ class FakeEngine:
             raise NotFound("DC-LOG-UNKNOWN", f"there is no log of {instance}")
         return iter(self.lines[instance][-lines:] if lines else [])
 
+    def run(self, spec: InstanceSpec, command: Sequence[str], *, seconds: float = 600) -> Outcome:  # noqa: ARG002
+        """The next of `outcomes`, else a success that says nothing."""
+        self._call("run", spec.id, *command)
+        return self.outcomes.popleft() if self.outcomes else Outcome(0, ())
+
+    def execute(self, instance: str, command: Sequence[str], *, tty: bool) -> int:
+        """The code of the next of `outcomes`, else 0."""
+        self._call("execute", instance, tty, *command)
+        if instance not in self.states:
+            raise unknown_instance(instance, self.name)
+        return self.outcomes.popleft().code if self.outcomes else 0
+
+    def sweep(self) -> None:
+        """Nothing is ever left."""
+
     def write_secret(self, name: str, value: bytes | None) -> None:
         self._call("write_secret", name)
         if value is None:
@@ -167,7 +185,7 @@ class FakeEngine:
         self._call("revive", *instances)
         unknown = [each for each in instances if each not in self.states]
         if unknown:
-            raise NotFound("DC-INSTANCE-UNKNOWN", f"there is no instance {', '.join(unknown)} to start")
+            raise unknown_instance(", ".join(unknown), self.name)
         self._proxy = replace(self._proxy, running=bool(self._proxy.configuration))
         for instance in instances:
             self.become(instance, status="running")

@@ -12,20 +12,30 @@ import os
 import pwd
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dcops.core.protocols import Finding, InstanceState, ProxyLayout, ProxyState
+from dcops.core.protocols import Finding, InstanceState, Outcome, ProxyLayout, ProxyState
 from dcops.engines import caddy, ports
 from dcops.engines.builds import Builds
+from dcops.engines.children import attach, run_to_end
 from dcops.engines.gateway import ask
 from dcops.engines.interpreter import base_interpreter, platform_of
 from dcops.engines.places import Places, delete
+from dcops.engines.refusals import build_missing, not_running, unknown_instance
 from dcops.engines.store import LocalStore
-from dcops.engines.supervisor import ALIVE, LAUNCHER, PATH, Program, Supervisor, death_signal
+from dcops.engines.supervisor import (
+    ALIVE,
+    LAUNCHER,
+    PATH,
+    Program,
+    Supervisor,
+    death_signal,
+)
 from dcops.engines.tail import follow as follow_lines
 from dcops.engines.tail import last_lines
-from dcops.errors import DcopsError, NotFound, OperationFailed, PreconditionMissing
+from dcops.errors import DcopsError, NotFound, OperationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +43,8 @@ if TYPE_CHECKING:
     from dcops.core.environment import Environment, Project
     from dcops.core.protocols import BuildContext, ControlStore, InstanceSpec, Platform, Say
 
-PROXY = "_proxy"  # no instance can have this id
+PROXY = "_proxy"  # no instance can have this id, or one that begins so:
+ONE_OFF = "_run-"
 KEPT_LOGS = 20
 GRACE = 5.0  # seconds more than these the keeper waits, and Caddy's own grace is less
 PROXY_SECONDS = 15.0
@@ -185,8 +196,7 @@ class ProcessEngine:
         self._keeper.stop(instance, remove=remove)
         if remove:
             self.store().write({f"instances/{instance}": None})
-            delete(self._places.socket(instance).parent)
-            delete(self._places.private(instance))
+            self._forget(instance)
             if record is not None and not record["shared_state"]:
                 _delete_log(self._places.log(instance))
 
@@ -216,6 +226,29 @@ class ProcessEngine:
             return iter(last_lines(path, lines))
         return follow_lines(path, lines, lambda: instance in self._keeper.programs())
 
+    def run(self, spec: InstanceSpec, command: Sequence[str], *, seconds: float = 600) -> Outcome:
+        self.prepare()
+        own = replace(spec, id=f"{ONE_OFF}{spec.id}", shared_state=True)
+        environment = self._variables(own)
+        self._make_directories(own.id, shared_state=True)
+        try:
+            directory = self._state(own.id, shared=True)[1]
+            return run_to_end(self._words(command), environment, directory, seconds)
+        finally:
+            self._forget(own.id)
+
+    def execute(self, instance: str, command: Sequence[str], *, tty: bool) -> int:  # noqa: ARG002 - it inherits ours
+        program = self._keeper.launched(instance)
+        if program is None:
+            raise unknown_instance(instance, self._environment.name)
+        if self._keeper.states().get(instance, {}).get("statename") not in ALIVE:
+            raise not_running(instance, self._environment.name)
+        return attach(self._words(command), program["environment"], Path(program["directory"]))
+
+    def sweep(self) -> None:
+        for left in self._places.private("").glob(f"{ONE_OFF}*"):
+            self._forget(left.name)
+
     # The environment as a whole
 
     def halt(self) -> None:
@@ -227,11 +260,7 @@ class ProcessEngine:
         records, states = self._keeper.programs(), self._keeper.states()
         unknown = [each for each in instances if each not in records]
         if unknown:
-            raise NotFound(
-                "DC-INSTANCE-UNKNOWN",
-                f"there is no instance {', '.join(unknown)} to start",
-                do=f"dcops deploy {self._environment.name}",
-            )
+            raise unknown_instance(", ".join(unknown), self._environment.name)
         proxy = records.get(PROXY)
         if proxy and states[PROXY]["statename"] not in ALIVE:
             self._require_ports(proxy["bind"], proxy["port"])
@@ -262,11 +291,18 @@ class ProcessEngine:
     def _keeper(self) -> Supervisor:
         return Supervisor(self._places.root / "keeper", self._places.sockets / "keeper.sock")
 
+    def _words(self, command: Sequence[str]) -> tuple[str, ...]:
+        return (self._python, *command[1:]) if command[0] == "python" else tuple(command)
+
+    def _forget(self, instance: str) -> None:
+        """Its socket's directory and its private files."""
+        delete(self._places.socket(instance).parent)
+        delete(self._places.private(instance))
+
     def _program(self, spec: InstanceSpec) -> Program:
-        words = (self._python, *spec.command[1:]) if spec.command[0] == "python" else spec.command
         return Program(
             name=spec.id,
-            command=words,
+            command=self._words(spec.command),
             environment=self._variables(spec),
             directory=str(self._state(spec.id, shared=spec.shared_state)[1]),
             log=str(self._places.log(spec.id)),
@@ -284,11 +320,7 @@ class ProcessEngine:
         try:
             dependencies = self._builds.dependencies(spec.build)
         except FileNotFoundError:
-            raise PreconditionMissing(
-                "DC-BUILD-MISSING",
-                f"build {spec.build[:12]} is not there",
-                do=f"dcops deploy {self._environment.name}",
-            ) from None
+            raise build_missing(spec.build) from None
         state, workspace = self._state(spec.id, shared=spec.shared_state)
         return {
             "LANG": "C.UTF-8",

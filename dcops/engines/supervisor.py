@@ -182,6 +182,13 @@ class Supervisor:
                 records[file.stem] = json.loads(file.read_bytes())["record"]
         return records
 
+    def launched(self, name: str) -> dict[str, Any] | None:
+        """How a program is started: its ``environment`` and ``directory``."""
+        with contextlib.suppress(FileNotFoundError):
+            found: dict[str, Any] = json.loads((self._directory / "programs" / f"{name}.json").read_bytes())
+            return found
+        return None
+
     def states(self) -> dict[str, dict[str, Any]]:
         """What supervisord says of each program, by name; empty when it does not run."""
         with contextlib.suppress(KeeperDown):

@@ -64,7 +64,7 @@ def test_export_gives_back_exactly_what_was_built(rig: Rig, tmp_path: Path) -> N
     assert content_id(tmp_path / "out") == content_id(context.tree)
     assert not list((tmp_path / "out").rglob("__pycache__"))
     assert (tmp_path / "out" / "data" / "link").readlink().name == "tool ä.sh"
-    with pytest.raises(NotFound, match="is not on this engine"):
+    with pytest.raises(PreconditionMissing, match="is not on this engine"):
         engine.export("0" * 64, context.name, tmp_path / "nothing")
 
 

@@ -1,0 +1,25 @@
+"""What every engine refuses in the same words."""
+
+from __future__ import annotations
+
+from dcops.errors import NotFound, PreconditionMissing
+
+
+def build_missing(build: str) -> PreconditionMissing:
+    return PreconditionMissing(
+        "DC-BUILD-MISSING", f"build {build[:12]} is not on this engine", do="deploy its release again"
+    )
+
+
+def unknown_instance(instance: str, environment: str) -> NotFound:
+    return NotFound(
+        "DC-INSTANCE-UNKNOWN",
+        f"there is no instance {instance} in {environment}",
+        do=f"dcops status {environment}",
+    )
+
+
+def not_running(instance: str, environment: str) -> PreconditionMissing:
+    return PreconditionMissing(
+        "DC-INSTANCE-DOWN", f"the instance {instance} does not run", do=f"dcops status {environment}"
+    )
