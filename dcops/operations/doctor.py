@@ -83,6 +83,11 @@ def _engine(
         name = "process" if missing else "docker"
         why = f"process, because: {missing}" if missing else "docker: a daemon answers"
         yield Finding(f"{environment.name}: engine", "ok", f"auto would take {why}")
+    if name == "process" and environment.egress:
+        detail = "the process engine does not enforce it: tools reach every network"
+        yield Finding(
+            f"{environment.name}: egress", "warn", detail, "use Docker: dcops deploy --engine docker"
+        )
     if (name, environment.base_image) not in seen:
         seen.add((name, environment.base_image))
         yield from world.engines(name, world.project, environment).findings()

@@ -44,7 +44,7 @@ def run_suites(
 
     Args:
         target: The twin.
-        suites: ``smoke``, ``toggles``, ``streaming``, ``contract``, ``live``.
+        suites: ``smoke``, ``toggles``, ``streaming``, ``contract``, ``isolation``, ``live``.
         handlers: Does to the twin what the suites ask for.
         only: Checks to run, ``name`` or ``suite.name``, parametrised ones also without their parameter.
         extra_paths: Files or directories with the users' own checks; their suite is ``checks``.

@@ -69,6 +69,13 @@ def test_bad_files_and_a_bad_implementation_are_told_apart(site: Site) -> None:
     assert found(site, "dev: files").status == "fail"
 
 
+def test_egress_is_said_not_to_be_enforced_by_the_process_engine(site: Site) -> None:
+    assert "dev: egress" not in {each.check for each in doctor(site.world, "dev")}
+    site.setting("engine: process", "engine: process\negress: [example.org]")
+    finding = found(site, "dev: egress")
+    assert (finding.status, "--engine docker" in finding.fix) == ("warn", True)
+
+
 def test_auto_says_which_engine_it_would_take_and_why(site: Site) -> None:
     site.setting("engine: process", "engine: auto")
     assert "no Docker in these tests" in found(site, "dev: engine").detail

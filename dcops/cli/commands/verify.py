@@ -37,7 +37,8 @@ LOOKS = {"pass": "good", "fail": "bad", "inconclusive": "warn"}
     "suites",
     multiple=True,
     metavar="SUITE",
-    help="smoke, toggles, streaming, contract or checks; repeatable. The environment's own when absent.",
+    help="smoke, toggles, streaming, contract, isolation or checks; repeatable. "
+    "The environment's own when absent.",
     shell_complete=completion.suites,
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Only the checks of this name; repeatable.")
