@@ -31,6 +31,7 @@ def leftovers(current: Current, keep: Collection[str] = ()) -> list[str]:
 
 def sweep(place: Place, current: Current, keep: Collection[str] = ()) -> None:
     """Remove the leftovers; the lock must be held."""
+    place.engine.sweep()
     for name in leftovers(current, keep):
         record = current.records.get(name)
         if record is not None:
