@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dcops.core.chain import Chain
     from dcops.core.deployment import Entry
     from dcops.operations.world import World
 
@@ -20,3 +21,13 @@ def read_history(world: World, environment: str, *, limit: int | None = None) ->
     """
     entries = world.open(environment).history.entries()
     return entries[::-1][:limit]
+
+
+def verify_history(world: World, environment: str) -> Chain:
+    """Whether each entry still follows the one before it.
+
+    Raises:
+        CheckFailed: One does not, so somebody changed the history.
+        PreconditionMissing: The environment was never deployed.
+    """
+    return world.open(environment).history.verify()

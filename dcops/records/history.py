@@ -1,10 +1,14 @@
-"""The append-only history of an environment: what was done, by whom, why, with what result."""
+"""The append-only history of an environment: what was done, by whom, why, with what result.
+
+Each line names the sha256 of the line before it, so a line that is changed, removed or moved shows.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dcops.core.chain import Chain, follow
 from dcops.core.deployment import FORMAT, Deployment, Entry, deployments
 from dcops.errors import PreconditionMissing
 from dcops.records.lines import parse_lines
@@ -19,7 +23,7 @@ class History:
     """Entries oldest first, over the engine's control store.
 
     Raises:
-        PreconditionMissing: On reading, when a newer version of dcops wrote it.
+        PreconditionMissing: On reading, when a newer version of dcops wrote it, or somebody else did.
     """
 
     def __init__(self, store: ControlStore) -> None:
@@ -29,20 +33,42 @@ class History:
         return parse(self._store.read(PATH)[PATH])
 
     def append(self, entry: Entry) -> None:
-        self._store.append(PATH, json.dumps(entry.to_json(), sort_keys=True).encode())
+        self._store.chain(PATH, json.dumps(entry.to_json(), sort_keys=True).encode())
+
+    def verify(self) -> Chain:
+        """Follow the chain.
+
+        Raises:
+            CheckFailed: It is broken; the message names the first line that does not follow.
+        """
+        return follow(self._store.read(PATH)[PATH])
 
 
 def parse(content: bytes | None) -> list[Entry]:
     """Entries of a history file's content."""
-    documents = parse_lines(content)
-    if any(document["format"] > FORMAT for document in documents):
+    try:
+        documents = parse_lines(content)
+        newer = any(document["format"] > FORMAT for document in documents)
+        entries = [] if newer else [_entry(document) for document in documents]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PreconditionMissing(
+            "DC-STATE-DAMAGED",
+            "the history of this environment cannot be read",
+            why=f"a line of it is not as dcops writes it: {error}",
+            do="dcops history ENV --verify names the line",
+        ) from error
+    if newer:
         raise PreconditionMissing(
             "DC-STATE-NEWER",
             "the history of this environment was written by a newer dcops",
             why=f"this version reads format {FORMAT}",
             do="upgrade dcops on this machine",
         )
-    return [Entry.from_json(document) for document in documents]
+    return entries
+
+
+def _entry(document: dict[str, Any]) -> Entry:
+    return Entry.from_json({name: value for name, value in document.items() if name != "prev"})
 
 
 def serving(entries: list[Entry], instance: str) -> Deployment | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,24 +18,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dcops.cli.app import App
+    from dcops.core.chain import Chain
     from dcops.core.deployment import Entry
 
 LOOKS = {"ok": "good", "failed": "bad", "aborted": "warn", "interrupted": "warn"}
 
 
-@command("history", examples=("dcops history production", "dcops history dev --limit 5"), exits=(6, 7))
+@command(
+    "history",
+    examples=("dcops history production", "dcops history dev --limit 5", "dcops history production --verify"),
+    exits=(5, 6, 7),
+)
 @environment_argument
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
-def history_command(app: App, environment: str, limit: int) -> None:
+@click.option("--verify", is_flag=True, help="Check that no entry was changed, removed or moved.")
+def history_command(app: App, environment: str, limit: int, verify: bool) -> None:
     """Show what was done, by whom, why, with what result.
 
     The newest comes first.
+    Each entry holds the hash of the one before it, which --verify follows.
     """
-    from dcops.operations.history import read_history
+    from dcops.operations.history import read_history, verify_history
 
+    if verify:
+        chain = verify_history(app.world(), environment)
+        app.show("history.verify", {"environment": environment, **asdict(chain)}, lambda: _verified(chain))
+        return
     entries = read_history(app.world(), environment, limit=limit)
     document = {"environment": environment, "entries": [entry.to_json() for entry in entries]}
     app.show("history", document, lambda: _lines(entries))
+
+
+def _verified(chain: Chain) -> Iterator[str]:
+    early = f" ({chain.entries - chain.chained} before them are of an earlier version)"
+    early = early if chain.chained < chain.entries else ""
+    yield f"{style('Whole', 'good')}  {chain.chained} entries, each after the one that it names{early}"
+    yield f"  the last one's hash is {chain.last}"
 
 
 def _lines(entries: list[Entry]) -> Iterator[str]:
