@@ -14,7 +14,6 @@ Needs Docker and docker-compose (Debian: apt-get install docker-compose); withou
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from common.compose import Compose, compose_command
 from common.probes import Probes
-from common.project import DCOPS, deployed, seconds, why_not
+from common.project import DCOPS, CommandFailed, deployed, run, why_not
 from common.rows import Row, compared, report
 
 from dcops.client import Client
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from common.project import Trial
-
-    from dcops.operations.world import Place
 
 POSTING, STREAMS, BUSY = 6, 10, 4
 WORK = "run: for i in 1 2 3 4 5; do echo step $i; sleep 0.2; done"
@@ -74,14 +71,14 @@ class Ours:
         self.releases: dict[str, str] = {}
         for text in self._texts:
             trial.change(text)
-            trial.dcops("deploy", "dev")  # the first one is deployed already
+            trial.dcops("deploy", trial.name)
             self.releases[text] = trial.place.client().version()["release"]
 
     def next(self) -> tuple[list[str], str]:
         text = self._texts[0]
         self._texts.reverse()
         self.trial.change(text)
-        return [str(DCOPS), "deploy", "dev"], self.releases[text]
+        return [str(DCOPS), "deploy", self.trial.name], self.releases[text]
 
     def rollback(self) -> float:
         """Seconds to the instance that the last deploy left warm; deployed again, not timed."""
@@ -111,7 +108,7 @@ class Measured:
         command, release = side.next()
         with Probes(side.url, token, clients=1, every=0.02) as probes:
             began = time.perf_counter()
-            carry_out(command, side.directory)
+            run(*command, cwd=side.directory)
             self.seconds.append(probes.first(release, after=began) - began)
 
     def silence(self, side: Side, token: str) -> None:
@@ -120,7 +117,7 @@ class Measured:
         with Probes(side.url, token, clients=3, every=0.005) as probes:
             time.sleep(SETTLED_SECONDS)
             began = time.perf_counter()
-            carry_out(command, side.directory)
+            run(*command, cwd=side.directory)
             probes.first(release, after=began)
             time.sleep(SETTLED_SECONDS)
             silence = probes.longest_silence(began, time.perf_counter())
@@ -140,15 +137,11 @@ class Measured:
             for number in range(POSTING):
                 traffic.post(keep_alive=number % 2 == 0)
             time.sleep(2 * SETTLED_SECONDS)
-            carry_out(command, side.directory)
+            run(*command, cwd=side.directory)
             await_release(side, token, release)
             time.sleep(SETTLED_SECONDS)
         self.failed.append(len(traffic.failed))
         self.cut.append(sum(bool(stream.cuts) for stream in traffic.streams))
-
-
-def carry_out(command: list[str], directory: Path) -> None:
-    subprocess.run(command, cwd=directory, check=True, capture_output=True)
 
 
 def await_release(side: Side, token: str, release: str) -> None:
@@ -170,11 +163,10 @@ def peer(ours: Ours) -> Iterator[tuple[Compose | None, str]]:
     try:
         try:
             first, release = compose.next()
-            carry_out(first, compose.directory)
+            run(*first, cwd=compose.directory)
             await_release(compose, ours.token, release)
-        except (OSError, subprocess.CalledProcessError) as error:
-            said = (getattr(error, "stderr", None) or str(error).encode()).decode().strip().splitlines()
-            yield None, f"docker-compose did not start it: {said[-1]}"
+        except (TimeoutError, CommandFailed) as error:
+            yield None, f"docker-compose did not start it: {str(error).splitlines()[-1]}"
         else:
             yield compose, f"{' '.join(command)} up -d"
     finally:
@@ -207,34 +199,39 @@ def alone(ours: Ours, times: int) -> list[Row]:
     ]
 
 
-def growth(ours: Ours, times: int) -> list[Row]:
-    """What earlier deployments and their backups cost; each repetition adds one more."""
-    taken: dict[str, dict[int, list[float]]] = {"deploy": {}, "plan": {}}
-    for number in EARLIER:
-        make_earlier(ours.trial.place, number)
-        deploys = taken["deploy"][number] = []
-        plans = taken["plan"][number] = []
-        for _ in range(times):
-            command, _release = ours.next()
-            deploys.append(seconds(lambda command=command: carry_out(command, ours.directory)))
-            plans.append(ours.trial.dcops("plan", "dev"))
+def growth(trial: Trial, times: int) -> list[Row]:
+    """What earlier deployments and their backups cost: environments with few and with many, by turns."""
+    sides = {number: grown(trial, number) for number in EARLIER}
+    deploys: dict[int, list[float]] = {number: [] for number in EARLIER}
+    plans: dict[int, list[float]] = {number: [] for number in EARLIER}
+    for _ in range(times):
+        for number, side in sides.items():
+            command, _release = side.next()
+            deploys[number].append(run(*command, cwd=side.directory))
+            plans[number].append(trial.dcops("plan", side.trial.name))
+    few, *more = EARLIER
     return [
         compared(
             f"growth: {what} after {number} deployments",
             "s",
             GROWTH,
-            figures[number],
-            peer=figures[EARLIER[0]],
-            peer_name=f"after {EARLIER[0]}",
+            taken[number],
+            peer=taken[few],
+            peer_name=f"after {few}",
             by_ratio=True,
         )
-        for what, figures in taken.items()
-        for number in EARLIER[1:]
+        for what, taken in (("deploy", deploys), ("plan", plans))
+        for number in more
     ]
 
 
-def make_earlier(place: Place, number: int) -> None:
-    """Have this many deployments in the history, each with its backup."""
+def grown(trial: Trial, number: int) -> Ours:
+    """An environment of its own with so many deployments in the history, each with its backup."""
+    trial.change("")
+    other = trial.beside(f"after-{number}")
+    other.dcops("deploy", other.name)
+    ours = Ours(other)
+    place = other.place
     entry = next(each for each in reversed(place.history.entries()) if each.deployment)
     assert entry.deployment is not None
     current = observe(place)
@@ -242,6 +239,7 @@ def make_earlier(place: Place, number: int) -> None:
         backup = take(place, current, reason="benchmark")
         deployment = replace(entry.deployment, number=each, instance=f"earlier-{each}", backup=backup.id)
         place.history.append(replace(entry, deployment=deployment))
+    return ours
 
 
 def measured(*, quick: bool) -> list[Row]:
@@ -251,9 +249,7 @@ def measured(*, quick: bool) -> list[Row]:
     times = 3 if quick else 5
     with deployed("docker", verify={"suites": []}) as trial:
         ours = Ours(trial)
-        rows = beside_compose(ours, times) + alone(ours, times)
-    with deployed("docker", verify={"suites": []}) as trial:
-        return rows + growth(Ours(trial), times)
+        return beside_compose(ours, times) + alone(ours, times) + growth(trial, times)
 
 
 def main() -> int:
