@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 from common.compose import Compose, compose_command
 from common.probes import Probes
 from common.project import DCOPS, CommandFailed, deployed, run, why_not
-from common.rows import Row, compared, report
+from common.rows import Row, compared, report, warn_if_busy
 
 from dcops.client import Client
 from dcops.operations.current import observe
@@ -257,6 +257,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="three repetitions, not five")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
+    warn_if_busy()
     report(measured(quick=options.quick), as_json=options.json)
     return 0
 

@@ -14,7 +14,7 @@ import sys
 import time
 
 from common.project import DCOPS, Trial, deployed, run, why_not
-from common.rows import Row, compared, held, report
+from common.rows import Row, compared, held, report, warn_if_busy
 
 from dcops.operations.current import observe
 from dcops.operations.delivery import deliver
@@ -98,6 +98,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--engine", action="append", choices=list(TARGETS), help="only this one; repeatable")
     options = parser.parse_args()
+    warn_if_busy()
     rows = [start_of_the_command(5 if options.quick else 21)]
     for engine in options.engine or TARGETS:
         rows += of_engine(engine, quick=options.quick)

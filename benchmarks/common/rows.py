@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -76,6 +78,13 @@ def _median(values: Sequence[float]) -> float | None:
 
 def _spread(values: Sequence[float]) -> tuple[float, float] | None:
     return (round(min(values), 3), round(max(values), 3)) if values else None
+
+
+def warn_if_busy() -> None:
+    """Say so when others use the machine: figures are then theirs as much as ours."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores / 2:
+        sys.stderr.write(f"this machine is busy (load {load:.1f}, {cores} cores): repeat when it is quiet\n")
 
 
 def report(rows: Iterable[Row], *, as_json: bool) -> None:
