@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcops.core.document import Document, refuse
-from dcops.core.environment import Bake, Environment, Https, Project
-from dcops.core.protocols import Limits
+from dcops.core.environment import Bake, Environment, Project
+from dcops.core.protocols import Https, Limits
 from dcops.core.schema import Fault
 from dcops.core.suggestion import did_you_mean
 from dcops.core.toggles import validate

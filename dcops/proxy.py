@@ -4,6 +4,9 @@ It never changes for a deployment: what does change (pointer, operators' secrets
 that it reads at each request. Caddy evaluates the matchers of one set in no certain order, so whatever uses
 what a regular expression captured stands in a route inside the one that matched it.
 
+With a domain it also serves HTTPS for exactly that name, and gets and renews the certificate by itself;
+without one nothing is automatic.
+
 `flush_interval` is left alone on purpose: replies without a length are flushed at once anyway, and of -1
 Caddy says that it lets a request to the model go on after its client has gone.
 """
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from dcops.core.protocols import ProxyLayout
+    from dcops.core.protocols import Https, ProxyLayout
 
 Json = dict[str, Any]
 
@@ -29,31 +32,39 @@ SECRET = "^[0-9a-f]{64}$"  # noqa: S105 - the shape of one
 IDLE = "2s"
 
 
-def configuration(layout: ProxyLayout, *, api_url: str, grace_seconds: float = 5.0) -> bytes:
+def configuration(
+    layout: ProxyLayout, *, api_url: str, https: Https | None = None, grace_seconds: float = 5.0
+) -> bytes:
     """The same bytes for the same arguments; holds no secret.
 
     Args:
         layout: Where things lie, seen from the proxy.
         api_url: The real model's API, ``https://api.anthropic.com``.
+        https: How a domain is served beside the plain listener; None when there is none.
         grace_seconds: How long open requests may go on after the proxy was told to stop.
     """
+    servers = {
+        "public": _server(layout.listen, _public_routes(layout), _PUBLIC_FAILURE),
+        # So that what users asked for can be told from what instances ask the model.
+        "gateway": _server(layout.gateway_listen, _gateway_routes(layout, api_url), _GATEWAY_FAILURE)
+        | {"logs": {"default_logger_name": "gateway"}},
+    }
+    apps: Json = {"http": {"grace_period": f"{grace_seconds:g}s", "servers": servers}}
+    if https is not None:
+        servers |= _domain_servers(layout, https)
+        apps |= _certificates(layout, https)
     document = {
         "admin": {"disabled": True, "config": {"persist": False}},
         "logging": _logging(layout.log),
         "storage": {"module": "file_system", "root": layout.data},
-        "apps": {
-            "http": {
-                "grace_period": f"{grace_seconds:g}s",
-                "servers": {
-                    "public": _server(layout.listen, _public_routes(layout), _PUBLIC_FAILURE),
-                    "gateway": _server(
-                        layout.gateway_listen, _gateway_routes(layout, api_url), _GATEWAY_FAILURE
-                    ),
-                },
-            }
-        },
+        "apps": apps,
     }
     return json.dumps(document, indent=1, sort_keys=True).encode()
+
+
+def knows_maintenance(document: bytes) -> bool:
+    """Whether a configuration looks at the flag of maintenance; those of earlier versions do not."""
+    return b"/maintenance}" in document
 
 
 def _server(listen: str, routes: list[Json], failure: str) -> Json:
@@ -66,6 +77,45 @@ def _server(listen: str, routes: list[Json], failure: str) -> Json:
         "routes": routes,
         "errors": {"routes": [{"handle": [_answer("{http.error.status_code}", failure)]}]},
     }
+
+
+def _domain_servers(layout: ProxyLayout, https: Https) -> Json:
+    """HTTPS for exactly one name, and plain HTTP that leads to it."""
+    named = {"host": [https.domain]}
+    stranger = _route(_answer("421", _error("DC-HOST-UNKNOWN", f"only {https.domain} is served here")))
+    secure = [_route(_routes(*_public_routes(layout)), match=named), stranger]
+    servers = {
+        "https": _server(layout.https_listen, secure, _PUBLIC_FAILURE)
+        | {"protocols": ["h1", "h2"], "tls_connection_policies": [{"match": {"sni": [https.domain]}}]}
+    }
+    if https.redirect:
+        to = f"{https.url}{_URI}"
+        moved = {"handler": "static_response", "status_code": "308", "headers": {"Location": [to]}}
+        servers["redirect"] = _server(
+            layout.redirect_listen, [_route(moved, match=named), stranger], _PUBLIC_FAILURE
+        )
+    return servers
+
+
+def _certificates(layout: ProxyLayout, https: Https) -> Json:
+    policy = {"subjects": [https.domain], "issuers": [_issuer(layout, https)]}
+    tls = {"certificates": {"automate": [https.domain]}, "automation": {"policies": [policy]}}
+    # The machine's own list of trusted authorities is none of ours to change.
+    own = {"certificate_authorities": {"local": {"install_trust": False}}}
+    return {"tls": tls, "pki": own}
+
+
+def _issuer(layout: ProxyLayout, https: Https) -> Json:
+    if https.issuer == "internal":
+        return {"module": "internal"}
+    # The authority asks at 80 and 443; these are where that arrives in the end.
+    by_http = {"alternate_port": _port(layout.redirect_listen)} if https.redirect else {"disabled": True}
+    challenges = {"http": by_http, "tls-alpn": {"alternate_port": _port(layout.https_listen)}}
+    return {"module": "acme", "challenges": challenges} | ({"email": https.email} if https.email else {})
+
+
+def _port(listen: str) -> int:
+    return int(listen.rpartition(":")[2])
 
 
 def _logging(file: str) -> Json:
@@ -95,16 +145,32 @@ def _public_routes(layout: ProxyLayout) -> list[Json]:
         layout.instance_dial.replace("{id}", "{http.regexp.instance.0}"),
         headers={"delete": [INSTANCE_HEADER, SECRET_HEADER]},
     )
+    # What dcops asks stays out of the access log, which tells what users met.
+    unlogged = {"handler": "vars", "log_skip": True}
     return [
         _route(
             _routes(
-                _route(_routes(_route(to_instance, match=known)), match={"header_regexp": named}),
+                _route(_routes(_route(unlogged, to_instance, match=known)), match={"header_regexp": named}),
                 _route(_answer("404", _error("DC-INSTANCE-UNKNOWN", "no such instance, or not for you"))),
             ),
             match={"header": {INSTANCE_HEADER: ["*"]}},
         ),
+        _maintenance(layout),
         _route(_proxy(_content(f"{layout.control}/current"))),
     ]
+
+
+def _maintenance(layout: ProxyLayout) -> Json:
+    """While the flag is there only the probes pass; what it holds are the seconds that clients shall wait."""
+    wait = {"Retry-After": [_content(f"{layout.control}/maintenance")]}
+    page = _answer("503", _MAINTENANCE_PAGE) | {
+        "headers": {"Content-Type": ["text/html; charset=utf-8"], "Cache-Control": ["no-store"]} | wait
+    }
+    told = _answer("503", _error("DC-MAINTENANCE", "under maintenance; Retry-After says when to come back"))
+    told["headers"] |= wait
+    closed = _file(layout.control, "/maintenance") | {"not": [{"path": ["/healthz", "/readyz"]}]}
+    browser = {"header": {"Accept": ["*text/html*"]}}
+    return _route(_routes(_route(page, match=browser), _route(told)), match=closed)
 
 
 def _gateway_routes(layout: ProxyLayout, api_url: str) -> list[Json]:
@@ -192,8 +258,8 @@ def _routes(*routes: Json) -> Json:
     return {"handler": "subroute", "routes": list(routes)}
 
 
-def _route(handler: Json, *, match: Json | None = None) -> Json:
-    return {"handle": [handler]} if match is None else {"match": [match], "handle": [handler]}
+def _route(*handlers: Json, match: Json | None = None) -> Json:
+    return {"handle": [*handlers]} | ({} if match is None else {"match": [match]})
 
 
 def _answer(status: str, body: str) -> Json:
@@ -212,3 +278,14 @@ def _api_error(kind: str, message: str) -> str:
 
 _PUBLIC_FAILURE = _error("DC-NO-INSTANCE", "nothing serves here at the moment; `dcops status` says why")
 _GATEWAY_FAILURE = _api_error("api_error", "The gateway could not reach the model.")
+_MAINTENANCE_PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Under maintenance</title>
+<body style="font: 1.1em/1.5 system-ui; max-width: 30em; margin: 20vh auto; padding: 0 1em">
+<h1>Under maintenance</h1>
+<p>The agent will be back soon. Reload this page in a few minutes.</p>
+</html>
+"""

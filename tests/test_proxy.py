@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dcops.core.protocols import ProxyLayout
-from dcops.proxy import configuration
+from dcops.core.protocols import Https, ProxyLayout
+from dcops.proxy import configuration, knows_maintenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 TINY = Path(__file__).parent / "engines" / "tiny"
 KEY = "sk-ant-the-real-key"
 API, SCRIPTED, OPERATOR = "a" * 64, "b" * 64, "c" * 64
+DOMAIN = "agent.example.test"
 
 
 def caddy() -> str:
@@ -62,6 +64,7 @@ class Proxy:
     root: Path
     port: int
     gateway: int
+    https: Https
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def send(
@@ -86,6 +89,19 @@ class Proxy:
         connection.close()
         assert reply.headers["Content-Type"] == "application/json", (reply.status, content)
         return reply.status, json.loads(content)
+
+    def secure(self, name: str = DOMAIN, alpn: str = "http/1.1") -> ssl.SSLSocket:
+        """A TLS connection whose certificate is held against the proxy's own authority."""
+        context = ssl.create_default_context(cafile=str(self.root / "data/pki/authorities/local/root.crt"))
+        context.set_alpn_protocols([alpn])
+        plain = socket.create_connection(("127.0.0.1", self.https.port), timeout=10)
+        return context.wrap_socket(plain, server_hostname=name)
+
+    def securely(self, path: str, host: str = DOMAIN) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self.https.port)
+        connection.sock = self.secure()
+        connection.request("GET", path, headers={"Host": host})
+        return connection.getresponse()
 
     def ask(self, method: str, path: str, token: str = API, **headers: str) -> tuple[int, dict[str, Any]]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -113,7 +129,8 @@ def start_instance(proxy: Proxy, name: str, listen: str = "") -> None:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Proxy]:
     with tempfile.TemporaryDirectory(prefix="dc proxy ") as directory:
-        proxy = Proxy(Path(directory), free_port(), free_port())
+        https = Https(DOMAIN, "127.0.0.1", free_port(), free_port(), issuer="internal")
+        proxy = Proxy(Path(directory), free_port(), free_port(), https)
         real = free_port()
         layout = ProxyLayout(
             listen=f"127.0.0.1:{proxy.port}",
@@ -123,10 +140,12 @@ def running() -> Iterator[Proxy]:
             secret=f"{directory}/api-key",
             data=f"{directory}/data",
             log=f"{directory}/log/access.log",
+            https_listen=f"127.0.0.1:{https.port}",
+            redirect_listen=f"127.0.0.1:{https.redirect}",
         )
         (proxy.root / "api-key").write_text(KEY + "\n")
         (proxy.root / "caddy.json").write_bytes(
-            configuration(layout, api_url=f"http://127.0.0.1:{real}/base/")
+            configuration(layout, api_url=f"http://127.0.0.1:{real}/base/", https=https)
         )
         with (proxy.root / "caddy.log").open("wb") as log:
             command = [caddy(), "run", "--config", f"{directory}/caddy.json"]
@@ -138,7 +157,8 @@ def running() -> Iterator[Proxy]:
                 start_instance(proxy, name)
             start_instance(proxy, "api", f"tcp:127.0.0.1:{real}")
             until(lambda: all((proxy.root / f"{name}.sock").exists() for name in ("a", "b", "model")))
-            until(lambda: all(answers(port) for port in (real, proxy.port, proxy.gateway)))
+            listening = (real, proxy.port, proxy.gateway, https.port, https.redirect)
+            until(lambda: all(answers(port) for port in listening))
             yield proxy
         finally:
             for process in proxy.processes:
@@ -148,6 +168,7 @@ def running() -> Iterator[Proxy]:
 
 @pytest.fixture
 def proxy(running: Proxy) -> Proxy:
+    (running.root / "control" / "maintenance").unlink(missing_ok=True)
     running.serve("a")
     running.write("model", f"unix/{running.root}/model.sock")
     running.write(f"operator/a/{OPERATOR}", "")
@@ -351,17 +372,138 @@ def test_the_gateway_says_that_no_model_answers(proxy: Proxy) -> None:
 
 
 def test_logs_hold_requests_without_headers_and_never_the_key(proxy: Proxy) -> None:
-    proxy.send("GET", "/marked-public", {"X-Dcops-Instance": "a", "Proxy-Authorization": OPERATOR})
+    proxy.send("GET", "/marked-public", {"Proxy-Authorization": OPERATOR})
+    proxy.send("GET", "/marked-refused", {"X-Dcops-Instance": "b", "Proxy-Authorization": OPERATOR})
+    proxy.send("GET", "/marked-operator", {"X-Dcops-Instance": "a", "Proxy-Authorization": OPERATOR})
     proxy.ask("POST", "/v1/messages?marked-gateway", API)
     (proxy.root / "control" / "model").unlink()
     proxy.ask("POST", "/v1/messages?marked-failure", SCRIPTED)
     until(lambda: "marked-failure" in proxy.logs())
     logs = proxy.logs()
     assert "marked-public" in logs
+    assert "marked-refused" in logs
+    assert "marked-operator" not in logs
     assert "marked-gateway" in logs
     for secret in (KEY, API, SCRIPTED, OPERATOR):
         assert secret not in logs
     assert (proxy.root / "log" / "access.log").stat().st_mode & 0o777 == 0o600
+
+
+def maintenance(proxy: Proxy, seconds: int = 90) -> None:
+    proxy.write("maintenance", f"{seconds}\n")
+
+
+def test_under_maintenance_users_are_told_when_to_come_back(proxy: Proxy) -> None:
+    maintenance(proxy)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+    for method, path in (("GET", "/"), ("POST", "/v1/sessions"), ("GET", "/healthz/x")):
+        connection.request(method, path, b"{}" if method == "POST" else None)
+        reply = connection.getresponse()
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "90")
+        assert json.loads(reply.read())["error"]["code"] == "DC-MAINTENANCE"
+    connection.request("GET", "/", headers={"Accept": "text/html,application/xhtml+xml;q=0.9"})
+    reply = connection.getresponse()
+    assert (reply.status, reply.headers["Retry-After"]) == (503, "90")
+    assert reply.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert b"<h1>Under maintenance</h1>" in reply.read()
+    (proxy.root / "control" / "maintenance").unlink()
+    assert proxy.send("POST", "/x")[0] == 200
+
+
+def test_under_maintenance_probes_and_operators_reach_the_instance(proxy: Proxy) -> None:
+    maintenance(proxy)
+    assert proxy.send("GET", "/healthz") == proxy.send("GET", "/readyz") == (200, {"reasons": []})
+    headers = {"X-Dcops-Instance": "a", "Proxy-Authorization": OPERATOR}
+    assert proxy.send("GET", "/x", headers)[1]["instance"] == "a"
+    assert proxy.ask("POST", "/v1/messages")[0] == 200
+
+
+def test_maintenance_cuts_no_open_stream(proxy: Proxy) -> None:
+    stream = open_stream(proxy)
+    assert stream.readline() == b"id: 0\n"
+    maintenance(proxy)
+    assert proxy.send("GET", "/x")[0] == 503
+    lines = [stream.readline() for _ in range(200)]
+    assert lines[-1]
+    stream.close()
+
+
+def test_a_configuration_says_whether_it_knows_maintenance() -> None:
+    layout = ProxyLayout(":1", ":2", "/control", "{id}:8000", "/secrets/api-key", "/data")
+    written = configuration(layout, api_url="https://api.anthropic.com")
+    assert knows_maintenance(written)
+    assert not knows_maintenance(written.replace(b"/maintenance}", b"/x}"))
+
+
+def test_a_domain_is_served_with_a_certificate_of_its_own(proxy: Proxy) -> None:
+    reply = proxy.securely("/x")
+    seen = json.loads(reply.read())
+    assert (reply.status, seen["instance"]) == (200, "a")
+    assert (seen["headers"]["host"], seen["headers"]["x-forwarded-proto"]) == ([DOMAIN], ["https"])
+    maintenance(proxy)
+    assert proxy.securely("/x").status == 503
+
+
+@pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
+def test_the_domain_speaks_http_1_and_2(proxy: Proxy, protocol: str) -> None:
+    with proxy.secure(alpn=protocol) as connection:
+        assert connection.selected_alpn_protocol() == protocol
+
+
+def test_http_2_reaches_the_instance(proxy: Proxy) -> None:
+    command = ["curl", "--silent", "--http2", "--cacert", f"{proxy.root}/data/pki/authorities/local/root.crt"]
+    command += ["--resolve", f"{DOMAIN}:{proxy.https.port}:127.0.0.1", "--write-out", "%{http_version}"]
+    command += ["--output", "/dev/null", f"{proxy.https.url}/x"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "2"
+
+
+def test_only_the_domain_itself_is_served_there(proxy: Proxy) -> None:
+    with pytest.raises(ssl.SSLError):
+        proxy.secure("other.example.test")
+    assert proxy.securely("/x", host="localhost").status == 421
+
+
+def test_streams_over_https_arrive_event_by_event_and_survive_a_switch(proxy: Proxy) -> None:
+    stream = proxy.securely("/stream")
+    assert [stream.readline(), stream.readline(), stream.readline()] == [b"id: 0\n", b"data: a\n", b"\n"]
+    proxy.serve("b")
+    assert json.loads(proxy.securely("/x").read())["instance"] == "b"
+    for number in range(1, 30):
+        assert stream.readline() == b"id: %d\n" % number
+        stream.readline()
+        stream.readline()
+    stream.close()
+
+
+def test_plain_http_leads_to_the_domain(proxy: Proxy) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.https.redirect, timeout=10)
+    connection.request("GET", "/a%2eb?x=1", headers={"Host": DOMAIN})
+    reply = connection.getresponse()
+    reply.read()
+    assert (reply.status, reply.headers["Location"]) == (308, f"{proxy.https.url}/a%2eb?x=1")
+    assert proxy.send("GET", "/x", {"Host": "other"}, port=proxy.https.redirect)[0] == 421
+
+
+def test_a_public_authority_may_ask_at_the_port_that_redirects() -> None:
+    layout = ProxyLayout(
+        ":1", ":2", "/control", "{id}:8000", "/key", "/data", https_listen=":8443", redirect_listen=":8180"
+    )
+
+    def issuer(https: Https) -> dict[str, Any]:
+        written = json.loads(configuration(layout, api_url="https://api.invalid", https=https))
+        found: dict[str, Any] = written["apps"]["tls"]["automation"]["policies"][0]["issuers"][0]
+        return found
+
+    assert issuer(Https(DOMAIN, email="ops@example.test")) == {
+        "module": "acme",
+        "email": "ops@example.test",
+        "challenges": {"http": {"alternate_port": 8180}, "tls-alpn": {"alternate_port": 8443}},
+    }
+    assert issuer(Https(DOMAIN, redirect=0))["challenges"]["http"] == {"disabled": True}
+    written = json.loads(
+        configuration(layout, api_url="https://api.invalid", https=Https(DOMAIN, redirect=0))
+    )
+    assert "redirect" not in written["apps"]["http"]["servers"]
 
 
 def open_stream(proxy: Proxy) -> http.client.HTTPResponse:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dcops.core.protocols import Limits
+from dcops.core.protocols import Https, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +26,6 @@ class Project:
     @property
     def slug(self) -> str:
         return f"{self.name}-{self.id}"
-
-
-@dataclass(frozen=True, slots=True)
-class Https:
-    """How a domain is served.
-
-    Attributes:
-        redirect: Port that leads plain HTTP to HTTPS; 0 for none.
-        issuer: Who signs the certificate: a public authority, or the proxy's own.
-    """
-
-    domain: str
-    bind: str = "0.0.0.0"  # noqa: S104 - whoever names a domain wants the world to reach it
-    port: int = 443
-    redirect: int = 80
-    issuer: Literal["acme", "internal"] = "acme"
-    email: str = ""
 
 
 @dataclass(frozen=True, slots=True)

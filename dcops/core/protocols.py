@@ -67,6 +67,28 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Https:
+    """How a domain is served.
+
+    Attributes:
+        redirect: Port that leads plain HTTP to HTTPS; 0 for none.
+        issuer: Who signs the certificate: a public authority, or the proxy's own.
+        email: Where the authority writes to; empty for nowhere.
+    """
+
+    domain: str
+    bind: str = "0.0.0.0"  # noqa: S104 - whoever names a domain wants the world to reach it
+    port: int = 443
+    redirect: int = 80
+    issuer: Literal["acme", "internal"] = "acme"
+    email: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.domain}" + ("" if self.port == 443 else f":{self.port}")
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceSpec:
     """One instance to start.
 
@@ -136,13 +158,15 @@ class ProxyLayout:
     """Where things lie, seen from the proxy; ``proxy.py`` makes a configuration from it.
 
     Attributes:
-        listen: Caddy address of the public listener, ``127.0.0.1:8100`` or ``:8100`` in a container.
+        listen: Caddy address of the plain public listener, ``127.0.0.1:8100`` or ``:8100`` in a container.
         gateway_listen: Caddy address of the gateway.
         control: Absolute directory with ``current``, ``model``, ``operator/`` and ``gateway/``.
         instance_dial: Caddy address of an instance, with ``{id}`` where its id goes.
         secret: Absolute path of the API key's file.
         data: Directory that Caddy may write (storage).
         log: File that the access log goes to; empty means stderr.
+        https_listen: Caddy address of the domain's HTTPS; empty without a domain.
+        redirect_listen: Caddy address of the plain HTTP that leads there; empty for none.
     """
 
     listen: str
@@ -152,6 +176,8 @@ class ProxyLayout:
     secret: str
     data: str
     log: str = ""
+    https_listen: str = ""
+    redirect_listen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
