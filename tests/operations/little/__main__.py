@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+QUIET_SECONDS = 0.3
 CONTROL = Path(os.environ["DCOPS_CONTROL_DIR"])
 RELEASE, INSTANCE = os.environ["DCOPS_RELEASE"], os.environ["DCOPS_INSTANCE"]
 
@@ -21,17 +22,61 @@ def control(name: str) -> Any:
     return json.loads((CONTROL / f"{name}.json").read_bytes())
 
 
+class Requests:
+    """How many are being answered, and since when there are none."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running = 0
+        self.quiet_since = time.monotonic()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.running += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self.lock:
+            self.running -= 1
+            self.quiet_since = time.monotonic()
+
+    def none_left(self) -> bool:
+        with self.lock:
+            return not self.running and time.monotonic() - self.quiet_since > QUIET_SECONDS
+
+
+REQUESTS = Requests()
+TERMINATED = threading.Event()
+
+
 def leave_when_told() -> None:
-    """Warm and draining instances end by themselves when their time is up."""
-    while True:
-        role = control("role")
-        if role["role"] == "draining" or (role["role"] == "warm" and role.get("for_seconds") == 0):
-            os._exit(0)
+    """Warm and draining instances end by themselves when their time is up; no request is cut."""
+    while not (goes_away() and REQUESTS.none_left()):
         time.sleep(0.05)
+    os._exit(0)
+
+
+def goes_away() -> bool:
+    if TERMINATED.is_set():
+        return True
+    role = control("role")
+    return role["role"] == "draining" or (role["role"] == "warm" and role.get("for_seconds") == 0)
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def handle_one_request(self) -> None:
+        # Waits for the next request of a connection that is kept alive.
+        if self.rfile.peek(1):
+            with REQUESTS:
+                super().handle_one_request()
+        else:
+            self.close_connection = True
+
+    def do_POST(self) -> None:
+        """Says how much it was sent."""
+        length = int(self.headers.get("Content-Length", 0))
+        self.answer(200, {"read": len(self.rfile.read(length)), "release": RELEASE})
 
     def log_message(self, *_arguments: object) -> None:
         """Probes are no news."""
@@ -91,7 +136,7 @@ def main() -> None:
     else:
         host, _, port = place.rpartition(":")
         place = (host, int(port))
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: TERMINATED.set())
     threading.Thread(target=leave_when_told, daemon=True).start()
     Server(place, Handler).serve_forever()
 
