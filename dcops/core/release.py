@@ -8,9 +8,28 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dcops.core.protocols import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class SessionJournal:
+    """The session journal as a release writes it, or as it is found.
+
+    Attributes:
+        schema: Its version, which counts up.
+        min_reader: The least version that a release must know to use it.
+        migrate: Command of the release that brings a journal to this version; empty of a journal as found.
+    """
+
+    schema: int
+    min_reader: int
+    migrate: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> SessionJournal:
+        return cls(document["schema"], document["min_reader"], tuple(document.get("migrate", ())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +42,7 @@ class Implementation:
         lock: File with the locked dependencies, relative to the implementation.
         toggles: Toggle schema file, relative; empty when there are no toggles.
         roles: False when warm and draining instances are simply ended.
+        journal: The session journal that it needs, where it keeps one that is migrated.
         ignore: Patterns that are no part of the release.
         description: One line for people.
     """
@@ -32,6 +52,7 @@ class Implementation:
     lock: str
     toggles: str = ""
     roles: bool = True
+    journal: SessionJournal | None = None
     ignore: tuple[str, ...] = ()
     description: str = ""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcops.core.document import Document, refuse
 from dcops.core.ignore import Ignore
-from dcops.core.release import Implementation
+from dcops.core.release import Implementation, SessionJournal
 from dcops.core.schema import Fault
 from dcops.core.toggles import declarations, validate
 
@@ -42,6 +42,7 @@ def read_implementation(directory: Path) -> Implementation:
         lock=values["lock"],
         toggles=values.get("toggles", ""),
         roles=values.get("roles", True),
+        journal=SessionJournal.from_json(values["journal"]) if "journal" in values else None,
         ignore=tuple(values.get("ignore", ())),
         description=values.get("description", ""),
     )
@@ -87,8 +88,11 @@ def invalid(file: Path, message: str, *, line: int = 1) -> PreconditionMissing:
 
 
 def _missing(directory: Path, values: dict[str, Any]) -> list[Fault]:
-    """Files that are named and not there, or lie outside."""
+    """Files that are named and not there, or lie outside; a journal that not even its writer could read."""
     found = []
+    journal = values.get("journal")
+    if journal and journal["min_reader"] > journal["schema"]:
+        found.append(Fault(("journal", "min_reader"), f"must not be above schema, {journal['schema']}"))
     for key in ("lock", "toggles"):
         name = values.get(key)
         if name is None:

@@ -1,5 +1,6 @@
 """The command `python -m dcops.agent`: alone, and when it cannot start."""
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+
+from dcops.agent.journal.migrations import MIN_READER, SCHEMA
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "dcops.agent"]
@@ -110,9 +113,24 @@ def test_it_says_when_the_journal_is_of_a_newer_version(tmp_path: Path) -> None:
         database.execute("UPDATE about SET value = '99' WHERE key = 'min_reader'")
     journal.close()
     ended = run(**contract(tmp_path))
-    assert ended.returncode == 78
-    assert "99" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert ended.returncode == 65
+    (line,) = map(json.loads, ended.stderr.splitlines())
+    assert (line["event"], line["instance"], line["level"]) == ("journal.refused", "i", "critical")
+    assert "99" in line["reason"]
+    migrated = run("--migrate", DCOPS_STATE_DIR=str(tmp_path / "state"))
+    assert (migrated.returncode, migrated.stdout) == (3, "")
+    assert "99" in migrated.stderr
+
+
+def test_migrating_makes_a_journal_and_does_nothing_to_one_that_is_there(tmp_path: Path) -> None:
+    before = 0
+    for _ in range(2):
+        migrated = run("--migrate", DCOPS_STATE_DIR=str(tmp_path / "state"))
+        assert (migrated.returncode, migrated.stderr) == (0, "")
+        assert json.loads(migrated.stdout) == {"from": before, "to": SCHEMA, "min_reader": MIN_READER}
+        before = SCHEMA
+    assert run("--migrate", "--state", str(tmp_path / "own")).returncode == 0
+    assert (tmp_path / "own" / "journal.db").exists()
 
 
 @pytest.mark.slow
@@ -162,5 +180,7 @@ def test_the_implementation_says_how_it_is_run() -> None:
     assert told["name"] == "agent"
     assert told["command"] == ["python", "-m", "agent"]
     assert told["roles"] is True
+    migrate = ["python", "-m", "agent", "--migrate"]
+    assert told["journal"] == {"schema": SCHEMA, "min_reader": MIN_READER, "migrate": migrate}
     for name in ("lock", "toggles"):
         assert (ROOT / "dcops" / "agent" / told[name]).is_file()

@@ -31,7 +31,7 @@ def test_what_is_not_said_has_defaults(implementation: Path) -> None:
         "name: mine\ncommand: [run]\nlock: requirements.lock\n"
     )
     read = read_implementation(implementation)
-    assert (read.roles, read.ignore, read.toggles) == (True, (), "")
+    assert (read.roles, read.ignore, read.toggles, read.journal) == (True, (), "", None)
     assert read_toggle_schema(implementation, read)["properties"] == {}
 
 
@@ -46,6 +46,9 @@ def test_what_is_not_said_has_defaults(implementation: Path) -> None:
         ({"lock": "../requirements.lock"}, "must be a file in this directory"),
         ({"toggles": "/etc/passwd"}, "must be a file in this directory"),
         ({"roles": "no"}, "true or false"),
+        ({"journal": {"schema": 2, "min_reader": 1}}, "migrate is missing"),
+        ({"journal": {"schema": 0, "min_reader": 1, "migrate": ["x"]}}, "schema must be"),
+        ({"journal": {"schema": 2, "min_reader": 3, "migrate": ["x"]}}, "must not be above schema, 2"),
     ],
 )
 def test_a_bad_description_is_refused_with_its_place(

@@ -11,7 +11,6 @@ Synchronous methods are short, thread-safe, and on disk when they return. In an 
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import uuid
 from hashlib import sha256
@@ -22,7 +21,7 @@ import orjson
 from ..changes import Changes
 from ..events import run_started
 from ..owners import Owners
-from ..store import Store
+from .migrations import about, opening, prepare
 from .records import (
     SELECT_CALL,
     SELECT_SESSION,
@@ -40,13 +39,15 @@ from .records import (
     session_of,
     turn_of,
 )
-from .tables import now, prepare
+from .tables import now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ..events import Block, Event, Message
+    from ..store import Store
+    from .records import About
 
 T = TypeVar("T")
 
@@ -60,9 +61,6 @@ class Journal:
         self._store = store
         self._owners = owners
         self._changes = Changes(store.version)
-        about = dict(store.read("SELECT key, value FROM about"))
-        self.id: str = about["id"]
-        self.created: str = about["created"]
 
     @classmethod
     def open(cls, directory: Path, instance: str) -> Journal:
@@ -73,23 +71,20 @@ class Journal:
             instance: the id of the instance that opens it; it owns the turns that it starts.
 
         Raises:
-            JournalTooNew: the file was written for newer readers; nothing was changed.
+            JournalUnfit: the file is for newer readers, or not yet migrated; nothing was changed.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        with (directory / "journal.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # two instances may find no file at the same moment
-            store = Store(directory / "journal.db")
-            try:
-                prepare(store)
-            except BaseException:
-                store.close()
-                raise
+        with opening(directory) as store:
+            prepare(store)
         return cls(directory, store, Owners(directory / "owners", instance))
 
     @property
     def owner(self) -> str:
         """The name under which this process owns turns."""
         return self._owners.name
+
+    def about(self) -> About:
+        """Its identity and its schema, which another release may raise while this one runs."""
+        return about(self._store)
 
     def exists_on_disk(self) -> bool:
         """Whether the paths still name the open files; false once somebody removed some of the state."""
@@ -366,8 +361,10 @@ class Journal:
                 db.execute("DELETE FROM messages WHERE session = ? AND position = ?", key)
             else:
                 row = (*key, turn.id, orjson.dumps(message))
-                columns = "(session, position, turn, message)"
-                db.execute(f"INSERT OR REPLACE INTO messages {columns} VALUES (?, ?, ?, ?)", row)  # noqa: S608
+                # Not OR REPLACE, which would empty the columns that a newer release has added.
+                sql = "INSERT INTO messages (session, position, turn, message) VALUES (?, ?, ?, ?) "
+                sql += "ON CONFLICT DO UPDATE SET turn = excluded.turn, message = excluded.message"
+                db.execute(sql, row)
 
     # Calls
 

@@ -17,8 +17,16 @@ class JournalError(Exception):
     """What the journal refuses; the message says why."""
 
 
-class JournalTooNew(JournalError):
+class JournalUnfit(JournalError):
+    """This release cannot use the file as it is."""
+
+
+class JournalTooNew(JournalUnfit):
     """The file needs a newer reader than this release."""
+
+
+class JournalTooOld(JournalUnfit):
+    """The file must be migrated before this release can use it."""
 
 
 class NoSession(JournalError):
@@ -39,6 +47,16 @@ class KeyReused(JournalError):
 
 class TooManyTurns(JournalError):
     """This instance already runs as many turns as it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """A journal: its identity, its schema, and the least schema that a reader must know."""
+
+    id: str
+    created: str
+    schema: int
+    min_reader: int
 
 
 @dataclass(frozen=True, slots=True)

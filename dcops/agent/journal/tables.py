@@ -1,18 +1,8 @@
-"""The journal's tables, and who may read them."""
+"""The journal's first tables, schema 1; what was added since stands in `migrations`."""
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-
-from .records import JournalTooNew
-
-if TYPE_CHECKING:
-    from ..store import Store
-
-SCHEMA = 1
-"""The version this code writes. Instances never migrate: that is a step of a deployment's plan."""
 
 TABLES = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -44,23 +34,3 @@ CREATE INDEX controls_of_turn ON controls (turn);
 def now() -> str:
     """The time as it stands in the tables: UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def prepare(store: Store) -> None:
-    """Creates the tables of a new file.
-
-    Raises:
-        JournalTooNew: the file needs a newer reader.
-    """
-    with store.transaction() as db:
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
-            for statement in filter(str.strip, TABLES.split(";")):
-                db.execute(statement)
-            about = {"schema": SCHEMA, "min_reader": SCHEMA, "id": uuid.uuid4().hex, "created": now()}
-            db.executemany("INSERT INTO about VALUES (?, ?)", [(k, str(v)) for k, v in about.items()])
-        needed = int(db.execute("SELECT value FROM about WHERE key = 'min_reader'").fetchone()[0])
-    if needed > SCHEMA:
-        raise JournalTooNew(
-            f"{store.path} needs a reader of schema {needed}, and this release reads up to {SCHEMA}; "
-            "deploy a newer release, or restore a backup of the state"
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..journal.records import NoSession
@@ -77,7 +77,7 @@ class Instance:
             },
             "running_turns": running,
             "draining_done": self.roles.goes_away and not running,
-            "state": {"id": self.journal.id, "created": self.journal.created},
+            "state": asdict(self.journal.about()),
         }
 
     def toggle_report(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def test_the_instance_reports_itself(listening: Any) -> None:
         "running_turns": 0,
         "draining_done": False,
     }
-    assert state.keys() == {"id", "created"}
+    assert state.keys() == {"id", "created", "schema", "min_reader"}
     assert listening.http.get("/version").json() == {"release": "release-1", "implementation": "agent"}
 
 
