@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from dcops.core.deployment import Deployment
 from dcops.core.events import OperationEvent
 from dcops.core.plan import STEPS, Plan
-from dcops.environments import resolve_key
 from dcops.errors import Interrupted, OperationFailed, PreconditionMissing
 from dcops.operations.current import Current, observe
-from dcops.operations.engine_choice import choose, finish_move, undo_move
+from dcops.operations.engine_choice import choose, finish_move, keep, undo_move
 from dcops.operations.execute import joined
 from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import configuration, make_plan, set_values
@@ -101,8 +100,7 @@ def deploy(world: World, request: DeployRequest, confirm: Confirm) -> DeployRepo
     current = _look(place, request.lock_wait)
     planned = _fresh(request.plan, current) or _plan(place, request, current)
     if place.environment.model == "api" and not planned.does_nothing:
-        # A missing key is refused before anything is built or started.
-        resolve_key(place.environment, world.environ)
+        _ = place.key  # a missing one is refused before anything is built or started
     try:
         done = carry_out(
             place,
@@ -150,8 +148,7 @@ def carry_out(
         done = _build(place, planned, source)
         place.engine.prepare()
         with place.lock.acquire(planned.kind, wait=lock_wait) as lock:
-            if recorded is None or recorded.engine != place.choice.engine:
-                place.local.decide(place.choice)
+            keep(place)
             if planned.kind == "deploy":
                 write_key(place)
             held = Transaction(place, lock, signals)

@@ -24,7 +24,7 @@ def choose(world: World, environment: Environment, asked: str | None) -> EngineC
         PreconditionMissing: environment.yaml says another engine than the recorded one, or the move to
             another one would need a port twice.
     """
-    recorded = world.local(environment.name).choice()
+    recorded = world.choice(environment)
     if recorded is None:
         engine, why = _decide(world, environment, asked)
         return EngineChoice(engine, _port(world, environment, engine), why)
@@ -38,6 +38,25 @@ def choose(world: World, environment: Environment, asked: str | None) -> EngineC
             do=f"dcops deploy {environment.name} --engine {environment.engine}",
         )
     return replace(recorded, port=environment.port or recorded.port)
+
+
+def keep(place: Place) -> None:
+    """Write the choice down, once the lock is held.
+
+    Raises:
+        PreconditionMissing: Another machine has made the first deploy meanwhile, with a choice of its own.
+    """
+    recorded, made = place.local.choice(), place.choice
+    found = None if recorded else place.world.choice(place.environment)
+    if found and (found.engine, found.port) != (made.engine, made.port):
+        raise PreconditionMissing(
+            "DC-PLAN-STALE",
+            f"{place.name} was deployed from another machine meanwhile",
+            why=f"it runs on {found.engine} and listens on port {found.port}",
+            do="run the command again",
+        )
+    if recorded is None or recorded.engine != made.engine:
+        place.local.decide(made)
 
 
 def finish_move(place: Place) -> None:

@@ -76,7 +76,7 @@ class EnvironmentStatus:
         state: ``absent`` was never deployed here, ``empty`` is deployed with nothing that serves.
         why: How its engine was decided.
         deployed: Seconds since the epoch when the serving release was.
-        operation: Who runs an operation now, as the lock says.
+        operation: Who runs an operation now, on whatever machine, as the lock says.
     """
 
     name: str
@@ -113,26 +113,28 @@ def status(world: World, environment: str | None = None) -> list[EnvironmentStat
 def _status(world: World, name: str) -> EnvironmentStatus:
     try:
         environment = world.environments.load(name)
-        choice = world.local(name).choice()
     except DcopsError as error:
         return EnvironmentStatus(name, "invalid", problems=(_problem(error),))
+    try:
+        choice = world.choice(environment)
+    except DcopsError as error:
+        return EnvironmentStatus(name, "unreachable", problems=(_problem(error),))
     if choice is None:
         problem = Problem("DC-NOT-DEPLOYED", f"{name} is not deployed", f"dcops deploy {name}")
         return EnvironmentStatus(name, "absent", problems=(problem,))
     place = world.place(environment, choice)
     try:
-        current = observe(place)
+        current, holder = observe(place), place.lock.holder()
+        return _look(place, current, holder)
     except DcopsError as error:
         return EnvironmentStatus(
             name, "unreachable", choice.engine, choice.why, url=place.url, problems=(_problem(error),)
         )
-    return _look(place, current)
 
 
-def _look(place: Place, current: Current) -> EnvironmentStatus:
+def _look(place: Place, current: Current, holder: dict[str, Any] | None) -> EnvironmentStatus:
     state, problems, seen = _health(place, current)
     problems += _behind(place, current, seen)
-    holder = place.lock.holder()
     if current.unfinished is not None and holder is None:
         problems.append(_interrupted(place, current))
     deployment = current.deployment

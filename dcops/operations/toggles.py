@@ -151,7 +151,7 @@ def validate_toggles(world: World, environment: str | None = None) -> list[str]:
 def _schema_and_values(world: World, environment: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The serving release's schema and the values in force; None in place of them when nothing serves."""
     loaded = world.environments.load(environment)
-    choice = world.local(environment).choice()
+    choice = world.choice(loaded)
     if choice is not None:
         current = observe(world.place(loaded, choice))
         if current.record is not None:
@@ -166,7 +166,7 @@ def _change(world: World, environment: str, edit: Edit, names: Collection[str], 
         names: Toggles whose entries in ``toggles.yaml`` follow.
     """
     loaded = world.environments.load(environment)
-    choice = world.local(environment).choice()
+    choice = world.choice(loaded)
     if choice is None:
         return _write_file_only(world, loaded, edit)
     place = world.place(loaded, choice)

@@ -15,6 +15,8 @@ from dcops.core.environment import Environment, Project
 from dcops.core.events import Emit, OperationEvent
 from dcops.core.protocols import ControlStore, Engine
 from dcops.errors import PreconditionMissing
+from dcops.projects import record_project
+from dcops.records import proxy
 from dcops.records.access import Access, ends
 from dcops.records.history import History
 from dcops.records.journal import Journal
@@ -25,6 +27,7 @@ from dcops.records.lock import EnvironmentLock, actor
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dcops.core.secret import Secret
     from dcops.environments import Environments
     from dcops.records.instances import InstanceRecord
 
@@ -60,19 +63,35 @@ class World:
     def local(self, name: str) -> LocalState:
         return LocalState(self.project.root / ".dcops" / name)
 
+    def choice(self, environment: Environment) -> EngineChoice | None:
+        """The engine that an environment was deployed to, from whatever machine; None when it was not."""
+        return self.local(environment.name).choice() or self._found(environment)
+
+    def _found(self, environment: Environment) -> EngineChoice | None:
+        """Adopt what another operator of this project has deployed to the Docker that we reach too."""
+        if environment.engine == "process" or self.probe(self.project, environment):
+            return None
+        store = self.engines("docker", self.project, environment).store()
+        port = proxy.port(store.read(proxy.PATH)[proxy.PATH])
+        if port is None:
+            return None
+        choice = EngineChoice("docker", port, "found on docker")
+        record_project(self.project)
+        self.local(environment.name).decide(choice)
+        return choice
+
     def open(self, name: str, *, kept: bool = False) -> Place:
-        """An environment that was deployed before.
+        """An environment that was deployed before, from whatever machine.
 
         Args:
             kept: Also one that was taken down and whose data was kept.
 
         Raises:
             NotFound: No such environment.
-            PreconditionMissing: It was never deployed here.
+            PreconditionMissing: It was never deployed, or its engine cannot be reached from here.
         """
         environment = self.environments.load(name)
-        local = self.local(name)
-        choice = local.choice() or (local.kept() if kept else None)
+        choice = self.choice(environment) or (self.local(name).kept() if kept else None)
         if choice is None:
             raise PreconditionMissing(
                 "DC-NOT-DEPLOYED", f"{name} is not deployed", do=f"dcops deploy {name}", environment=name
@@ -132,6 +151,15 @@ class Place:
         if record is None:
             return Client(self.url, token, timeout=timeout)
         return Client(self.url, token, instance=record.id, operator=record.secret, timeout=timeout)
+
+    @cached_property
+    def key(self) -> Secret:
+        """The API key; a command that prints it is run once.
+
+        Raises:
+            PreconditionMissing: The environment's reference leads to no key.
+        """
+        return resolve_key(self.environment, self.world.environ, self.world.project.root)
 
     @cached_property
     def token(self) -> str:

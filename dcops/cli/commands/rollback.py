@@ -73,7 +73,7 @@ def _environment(app: App, world: World, backup: str | None) -> str:
         return _of_backup(world, backup)
     if named := os.environ.get("DCOPS_ENV"):
         return named
-    deployed = [name for name in world.environments.names() if world.local(name).choice()]
+    deployed = [name for name in world.environments.names() if world.choice(world.environments.load(name))]
     if len(deployed) < 2:
         return deployed[0] if deployed else DEFAULT
     if app.json or not app.console.interactive:

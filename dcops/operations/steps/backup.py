@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from dcops.backups.store import BackupRepository
 from dcops.core.backup import BackupContent
-from dcops.errors import NotFound, PreconditionMissing
-from dcops.operations.steps.build import tree
+from dcops.errors import NotFound
+from dcops.operations.steps.build import files_of
 
 if TYPE_CHECKING:
     from dcops.core.backup import Backup
@@ -25,7 +25,7 @@ def take(place: Place, current: Current, *, reason: str) -> Backup:
 
     Raises:
         NotFound: Nothing serves.
-        PreconditionMissing: The release's files are not on this machine.
+        PreconditionMissing: The release's files are neither on this machine nor in its build.
     """
     deployment = current.deployment
     if deployment is None:
@@ -33,17 +33,9 @@ def take(place: Place, current: Current, *, reason: str) -> Backup:
             "DC-NOTHING-SERVES", f"nothing serves in {place.name}", do=f"dcops deploy {place.name}"
         )
     files = place.world.environments.read(place.name)
-    implementation = tree(place, deployment.revision.release)
-    if not implementation.exists():
-        raise PreconditionMissing(
-            "DC-RELEASE-FILES-MISSING",
-            f"the files of release {deployment.revision.short} are not on this machine",
-            why="it was deployed from another machine, or .dcops was removed",
-            do="run the command on the machine that deployed it",
-        )
     content = BackupContent(
         environment=place.name,
-        implementation=implementation,
+        implementation=files_of(place, deployment.revision),
         environment_file=files.environment,
         toggles_file=files.toggles,
         release=deployment.revision.release,

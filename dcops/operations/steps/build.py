@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from dcops.core.deployment import Revision
 from dcops.core.protocols import Limits
 from dcops.core.release import Release, build_id
-from dcops.errors import PreconditionMissing
+from dcops.errors import DcopsError, PreconditionMissing
 from dcops.files import alone
 from dcops.releases.context import build_context, load_release, materialise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dcops.operations.world import Place
 
 
@@ -40,6 +42,34 @@ def revision_of(place: Place, release: Release, configuration: dict[str, object]
 def tree(place: Place, release: str) -> Path:
     """Where the private copy of a release's files lies: what backups are made from."""
     return _releases(place) / release
+
+
+def files_of(place: Place, revision: Revision) -> Path:
+    """The private copy of a release's files; where another machine deployed it, taken out of its build.
+
+    Raises:
+        PreconditionMissing: They are not here, and its build does not give them back as they were.
+    """
+    kept = tree(place, revision.release)
+    if not kept.exists():
+        try:
+            found = _kept(place, lambda target: _exported(place, revision, target)).id
+            why = f"its build holds release {found[:12]} now"
+        except DcopsError as error:
+            found, why = "", f"{error.what} {error.why}".strip()
+        if found != revision.release:
+            raise PreconditionMissing(
+                "DC-RELEASE-FILES-MISSING",
+                f"the files of release {revision.short} are not on this machine",
+                why=f"it was deployed from another machine, or .dcops was removed; {why}",
+                do="run the command on the machine that deployed it",
+            )
+    return kept
+
+
+def _exported(place: Place, revision: Revision, target: Path) -> Release:
+    place.engine.export(revision.build, revision.name, target)
+    return load_release(target)
 
 
 def _releases(place: Place) -> Path:
@@ -67,7 +97,7 @@ def build(place: Place, source: Path, *, expect: str = "") -> Release:
         PreconditionMissing: The files are no longer those of the plan.
         OperationFailed: Cause ``build``.
     """
-    release = _copied(place, source)
+    release = _kept(place, lambda target: materialise(source, target))
     if expect and release.id != expect:
         raise PreconditionMissing(
             "DC-FILES-CHANGED",
@@ -92,7 +122,7 @@ def _build_copy(place: Place, release: Release) -> None:
     place.engine.build(context, say)
 
 
-def _copied(place: Place, source: Path) -> Release:
+def _kept(place: Place, copy: Callable[[Path], Release]) -> Release:
     """Copy first, then hash the copy: a file that changes meanwhile cannot tear the release."""
     releases = _releases(place)
     releases.mkdir(parents=True, exist_ok=True)
@@ -101,7 +131,7 @@ def _copied(place: Place, source: Path) -> Release:
             shutil.rmtree(left, ignore_errors=True)  # by one that was killed
         temporary = Path(tempfile.mkdtemp(dir=releases, prefix=_COPY))
         try:
-            release = materialise(source, temporary / "tree")
+            release = copy(temporary / "tree")
             if not tree(place, release.id).exists():
                 (temporary / "tree").rename(tree(place, release.id))
         finally:

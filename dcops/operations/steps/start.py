@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 from dcops import proxy
 from dcops.core.deployment import Revision, ToggleState
-from dcops.environments import resolve_key
 from dcops.operations import instances
 from dcops.operations.current import MODEL_POINTER, Current, observe
+from dcops.records.proxy import PATH as PROXY
 
 if TYPE_CHECKING:
     from dcops.operations.steps.run import Run
     from dcops.operations.world import Place
 
 API_KEY = "api-key"
-PROXY = "records/proxy.json"
 
 
 def proxy_configuration(place: Place) -> bytes:
@@ -65,7 +64,7 @@ def write_key(place: Place) -> None:
         PreconditionMissing: The environment's reference leads to no key.
     """
     if place.environment.model == "api":
-        place.engine.write_secret(API_KEY, resolve_key(place.environment, place.world.environ))
+        place.engine.write_secret(API_KEY, place.key.reveal())
 
 
 def start_model(run: Run) -> None:
