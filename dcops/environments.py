@@ -186,41 +186,6 @@ class Environments:
         )
 
 
-def resolve_key(environment: Environment, variables: Mapping[str, str]) -> bytes:
-    """The API key that an environment refers to; no message ever shows it.
-
-    Args:
-        environment: Its ``key`` is ``env:NAME`` or ``file:PATH``.
-        variables: Usually ``os.environ``.
-
-    Raises:
-        PreconditionMissing: The reference leads to nothing usable (DC-KEY-MISSING).
-    """
-    kind, _, target = environment.key.partition(":")
-    try:
-        value = variables.get(target, "").encode() if kind == "env" else Path(target).read_bytes()
-    except OSError as error:
-        raise _no_key(environment, error.strerror or "it cannot be read") from None
-    value = value.strip()
-    if not value:
-        raise _no_key(environment, "it is empty or not set")
-    if not re.fullmatch(rb"[\x21-\x7e]+", value):
-        raise _no_key(environment, "what is there is no key: it has spaces, several lines or odd characters")
-    return value
-
-
-def _no_key(environment: Environment, why: str) -> PreconditionMissing:
-    kind, _, target = environment.key.partition(":")
-    do = f"export {target}=..." if kind == "env" else f"put the key into {target}"
-    return PreconditionMissing(
-        "DC-KEY-MISSING",
-        f"the key of {environment.name}, {environment.key or 'which it does not name'}, leads to nothing",
-        why=why,
-        do=f"{do}, or try without a key: model: scripted",
-        environment=environment.name,
-    )
-
-
 def _contradictions(values: Mapping[str, Any]) -> list[Fault]:
     """What fits the schema and still cannot be meant."""
     found = []

@@ -14,6 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 PARTS = {
     "environments",
+    "keys",
     "projects",
     "backups",
     "releases",

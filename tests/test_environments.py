@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dcops.core.environment import Environment, Project
-from dcops.environments import EnvironmentFiles, Environments, resolve_key
+from dcops.environments import EnvironmentFiles, Environments
 from dcops.errors import NotFound, PreconditionMissing
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -207,33 +207,3 @@ def test_files_are_put_back_byte_for_byte(environments: Environments) -> None:
     files = EnvironmentFiles(b"engine: docker\r\n", b"# none\n")
     environments.write("dev", files)
     assert environments.read("dev") == files
-
-
-def test_a_key_is_found_by_its_reference(environments: Environments, tmp_path: Path) -> None:
-    write(environments, "engine: process\nmodel: api\nkey: env:API_KEY\n")
-    dev = environments.load("dev")
-    assert resolve_key(dev, {"API_KEY": " sk-1\n"}) == b"sk-1"
-    (tmp_path / "key").write_bytes(b"sk-2\n")
-    write(environments, "engine: process\nmodel: api\nkey: file:key\n")
-    assert resolve_key(environments.load("dev"), {}) == b"sk-2"
-
-
-@pytest.mark.parametrize(
-    ("key", "variables", "why"),
-    [
-        ("env:API_KEY", {}, "empty or not set"),
-        ("env:API_KEY", {"API_KEY": "  "}, "empty or not set"),
-        ("env:API_KEY", {"API_KEY": "two words-secret"}, "no key"),
-        ("file:nowhere", {}, "No such file"),
-        ("file:environments", {}, "Is a directory"),
-    ],
-)
-def test_a_reference_that_leads_to_nothing_is_refused_without_showing_it(
-    environments: Environments, key: str, variables: dict[str, str], why: str
-) -> None:
-    write(environments, f"engine: process\nmodel: api\nkey: {key}\n")
-    with pytest.raises(PreconditionMissing) as caught:
-        resolve_key(environments.load("dev"), variables)
-    assert caught.value.code == "DC-KEY-MISSING"
-    assert why in caught.value.why
-    assert "secret" not in str(caught.value.to_json())

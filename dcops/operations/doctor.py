@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from dcops.core.protocols import Finding
 from dcops.engines.ports import require_free
-from dcops.environments import resolve_key
 from dcops.errors import DcopsError
+from dcops.keys import resolve_key
 from dcops.releases.context import load_release
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def doctor(world: World, environment: str | None = None) -> list[Finding]:
     engines: set[tuple[str, str]] = set()
     for name in [environment] if environment else world.environments.names():
         try:
-            loaded, choice = world.environments.load(name), world.local(name).choice()
+            loaded = world.environments.load(name)
+            choice = world.choice(loaded)
         except DcopsError as error:
             found.append(_failed(f"{name}: files", error))
             continue
@@ -63,7 +64,11 @@ def _environment(world: World, environment: Environment, choice: EngineChoice | 
         yield _failed(f"{name}: implementation and toggles", error)
     if environment.model == "api":
         reference = environment.key
-        yield _tried(f"{name}: key", f"{reference} is set", lambda: resolve_key(environment, world.environ))
+        yield _tried(
+            f"{name}: key",
+            f"{reference} is set",
+            lambda: resolve_key(environment, world.environ, world.project.root),
+        )
     port = environment.port or (choice.port if choice else 0)
     if port and not _proxy_runs(world, environment, choice):
         yield _tried(f"{name}: port", f"{port} is free", lambda: require_free(environment.bind, port))

@@ -15,6 +15,7 @@ from dcops.core.environment import Environment, Project
 from dcops.core.events import Emit, OperationEvent
 from dcops.core.protocols import ControlStore, Engine
 from dcops.errors import PreconditionMissing
+from dcops.keys import resolve_key
 from dcops.projects import record_project
 from dcops.records import proxy
 from dcops.records.access import Access, ends
