@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .site import Site, until
+from .site import REPOSITORY, Site, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Sites = Callable[..., AbstractContextManager[Site]]
+
+# Starts in a tenth of the agent's time, and knows all that deploying rests on.
+SMALL: dict[str, Any] = {"source": REPOSITORY / "tests/operations/little", "toggles": "speed: 5\n"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,12 +40,14 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Sites:
-    """Makes projects: ``with sites("process", model="api") as site``."""
+    """Makes projects: ``with sites("process", model="api") as site``; ``little`` for the small one."""
 
     @contextmanager
-    def make(engine: str, root: Path | None = None, **settings: Any) -> Iterator[Site]:
+    def make(
+        engine: str, root: Path | None = None, *, little: bool = False, **settings: Any
+    ) -> Iterator[Site]:
         root = root or tmp_path_factory.mktemp("project")
-        site = Site(root, engine, settings)
+        site = Site(root, engine, settings, **(SMALL if little else {}))
         site.write()
         try:
             yield site

@@ -22,7 +22,7 @@ from dcops.operations.steps.verify import EngineTwin
 from dcops.verification.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from dcops.client import Client, Event
     from dcops.operations.current import Current
@@ -50,11 +50,12 @@ def until(condition: Callable[[], T], seconds: float = 30.0, what: str = "") -> 
 
 @dataclass
 class Site:
-    """One project with a `dev` environment of its own copy of the agent.
+    """One project with a `dev` environment of its own copy of an implementation.
 
     Args:
         root: The project's directory.
         engine: What `dev` is deployed to.
+        source: The implementation; the agent, or a smaller one.
         settings: For `environment.yaml`, over the defaults of these tests.
         prefix: Words before each command, as of a program that runs it as somebody else.
         variables: For each command.
@@ -65,27 +66,31 @@ class Site:
     settings: dict[str, Any] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)
+    source: Path = REPOSITORY / "dcops" / "agent"
+    toggles: str = "# Of a test.\nuse_streaming_bash: true\n"
     _module: str = ""
 
     def write(self) -> None:
         """Write the project's files."""
         environment = self.root / "environments" / "dev"
         environment.mkdir(parents=True)
-        shutil.copytree(
-            REPOSITORY / "dcops" / "agent", self.agent, ignore=shutil.ignore_patterns("__pycache__")
-        )
-        self._module = (self.agent / "__init__.py").read_text()
+        shutil.copytree(self.source, self.agent, ignore=shutil.ignore_patterns("__pycache__"))
+        self._module = self._changing.read_text()
         settings = {"engine": self.engine, "implementation": "agent", "model": "scripted", **self.settings}
         (environment / "environment.yaml").write_text(yaml.safe_dump(settings))
-        (environment / "toggles.yaml").write_text("# Of a test.\nuse_streaming_bash: true\n")
+        (environment / "toggles.yaml").write_text(self.toggles)
 
     @property
     def agent(self) -> Path:
         return self.root / "agent"
 
+    @property
+    def _changing(self) -> Path:
+        return next(path for name in ("__init__.py", "__main__.py") if (path := self.agent / name).exists())
+
     def change(self, text: str) -> None:
         """Make another release of the implementation; the same text makes the same release again."""
-        (self.agent / "__init__.py").write_text(f"{self._module}\n# {text}\n" if text else self._module)
+        self._changing.write_text(f"{self._module}\n# {text}\n" if text else self._module)
 
     # By the command line
 
@@ -99,8 +104,20 @@ class Site:
 
     def dcops(self, *words: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's directory and hold its exit code."""
+        return self.run(self.command(*words), code=code, **variables)
+
+    def dying(
+        self, number: int, moment: str, step: str, *words: str, code: int
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command that gets a signal before a step or right after its effect."""
+        script = str(Path(__file__).with_name("dying.py"))
+        return self.run([sys.executable, script, str(number), moment, step, *words], code=code)
+
+    def run(
+        self, words: Sequence[str], *, code: int = 0, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            self.command(*words),
+            words,
             cwd=self.root,
             env=self.environ | variables,
             stdin=subprocess.DEVNULL,

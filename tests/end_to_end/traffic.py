@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dcops.client import Client, Event
 
 PAUSE = 0.01  # between two requests of one client
+UPLOAD_PAUSE = 0.05  # between two pieces of a request
 SILENCE = 40.0
 
 
@@ -63,6 +64,10 @@ class Traffic:
     def post(self, *, keep_alive: bool) -> None:
         """Add a client that makes one session after another."""
         self._start(self._post_loop, keep_alive)
+
+    def upload(self) -> None:
+        """Add a client that sends its requests slowly, piece by piece."""
+        self._start(self._upload_loop)
 
     def stream(self, session: str) -> Stream:
         """Add a reader of a session's events."""
@@ -110,6 +115,9 @@ class Traffic:
     ) -> dict[str, Any]:
         headers |= {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         connection.request("POST", path, json.dumps(body), headers)
+        return self._answer(connection)
+
+    def _answer(self, connection: http.client.HTTPConnection) -> dict[str, Any]:
         response = connection.getresponse()
         text = response.read()
         if not 200 <= response.status < 300:
@@ -131,6 +139,24 @@ class Traffic:
             connection.close()
             connection = self._connect()
         connection.close()
+
+    def _upload_loop(self) -> None:
+        body = json.dumps({"synthetic": True, "title": "x" * 200}).encode()
+        while not self._stopping.wait(PAUSE):
+            connection = self._connect()
+            try:
+                connection.putrequest("POST", "/v1/sessions")
+                connection.putheader("Authorization", f"Bearer {self.token}")
+                connection.putheader("Content-Type", "application/json")
+                connection.putheader("Content-Length", str(len(body)))
+                connection.endheaders()
+                for start in range(0, len(body), 16):
+                    connection.send(body[start : start + 16])
+                    time.sleep(UPLOAD_PAUSE)
+                self._answer(connection)
+            except (OSError, http.client.HTTPException) as error:
+                self.failed.append(f"{time.time():.3f} upload: {error!r}")
+            connection.close()
 
     def _turn_loop(self, session: str, text: str) -> None:
         reader = next(stream for stream in self.streams if stream.session == session)
