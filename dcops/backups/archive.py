@@ -16,7 +16,7 @@ import zstandard
 from dcops.files import sync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
 Member = dict[str, Any]
@@ -55,7 +55,9 @@ def pack(parts: Mapping[str, Path | bytes], file: IO[bytes]) -> list[Member]:
     return members
 
 
-def unpack(file: IO[bytes], members: list[Member], target: Path | None) -> None:
+def unpack(
+    file: IO[bytes], members: list[Member], target: Path | None, *, leave: Collection[str] = ()
+) -> None:
     """Read an archive and hold it against its manifest, writing it out when there is a target.
 
     Only what the manifest names is written, into directories that this call makes; links come last, so
@@ -65,6 +67,7 @@ def unpack(file: IO[bytes], members: list[Member], target: Path | None) -> None:
         file: Binary, open for reading.
         members: From the manifest.
         target: An empty directory, or None to check only.
+        leave: Files that are only checked.
 
     Raises:
         CorruptError: Something differs, is missing, or leads out of the target.
@@ -76,7 +79,7 @@ def unpack(file: IO[bytes], members: list[Member], target: Path | None) -> None:
             tarfile.open(fileobj=stream, mode="r|") as tar,
         ):
             for member in members:
-                _read_member(tar, member, target)
+                _read_member(tar, member, None if member["path"] in leave else target)
             if tar.next() is not None:
                 raise CorruptError("it holds more than its manifest names")
             stream.read()  # the rest, and with it the checksum of all

@@ -15,7 +15,8 @@ from dcops.files import write_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
+"""1 knew no sessions and workspace."""
 _NAME = "manifest.json"
 
 
@@ -40,8 +41,8 @@ def read_manifest(directory: Path) -> tuple[Backup, list[Member]]:
         raise CorruptError(f"its manifest cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CorruptError("its manifest is damaged") from None
-    if version != FORMAT:
-        raise newer(directory, version)
+    if version not in (1, FORMAT):
+        raise newer(directory, version, FORMAT)
     if digest != _digest(manifest) or manifest["backup"]["id"] != directory.name:
         raise CorruptError("its manifest is damaged")
     stored = sum(each.stat().st_size for each in directory.iterdir())
@@ -52,11 +53,11 @@ def canonical(document: dict[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
-def newer(path: Path, version: Any) -> PreconditionMissing:
+def newer(path: Path, version: Any, known: int) -> PreconditionMissing:
     return PreconditionMissing(
         "DC-STATE-NEWER",
         f"{path} was written by a newer version of dcops",
-        why=f"its format is {version}, this version knows {FORMAT}",
+        why=f"its format is {version}, this version knows {known}",
         do="use the newer version of dcops",
     )
 

@@ -3,7 +3,8 @@
     repository.json              {"format": 1}
     ids/<id>                     empty; an id is taken by making its file, and never given back
     <id>/manifest.json           what the backup is, and each member with its sha256
-    <id>/content.tar.zst         the members; `tar --zstd -xf` reads it too
+    <id>/content.tar.zst         the members; `tar --zstd -xf` reads it too; sessions and workspace are a
+                                 tar file among them
 
 A backup is made beside and renamed in, so one that is killed is never seen.
 """
@@ -11,6 +12,7 @@ A backup is made beside and renamed in, so one that is killed is never seen.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import itertools
 import json
 import os
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from dcops.backups.archive import CorruptError, Member, pack, unpack
-from dcops.backups.manifest import FORMAT, canonical, newer, read_manifest, write_manifest
+from dcops.backups.manifest import canonical, newer, read_manifest, write_manifest
 from dcops.core.backup import (
     Backup,
     BackupContent,
@@ -34,12 +36,16 @@ from dcops.core.backup import (
     is_backup_id,
     sort_key,
 )
+from dcops.core.release import TreeEntry
 from dcops.errors import CheckFailed, PreconditionMissing
 from dcops.files import sync_directory, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+FORMAT = 1
+DATA = "state.tar"
+IMPLEMENTATION = "implementation"
 _Content = tuple[Backup, list[Member], IO[bytes]]
 _MAKING = ".making."
 
@@ -84,7 +90,7 @@ class BackupRepository:
         return tuple(self._describe(name) for name in sorted(names, key=sort_key))
 
     def get(self, wanted: str) -> Backup:
-        """The backup of an id, of the start of one, or ``latest``.
+        """The backup of an id, of the start of one, ``latest`` or ``previous``.
 
         Raises:
             NotFound: There is none (DC-BACKUP-UNKNOWN).
@@ -102,12 +108,24 @@ class BackupRepository:
         with self._content(identity, CheckFailed) as (_, members, file):
             unpack(file, members, None)
 
-    def extract(self, identity: str, target: Path) -> Restored:
-        """Write a backup's content out, checked while it is written.
+    def files(self, identity: str) -> tuple[TreeEntry, ...]:
+        """The implementation's files in a backup, as its manifest names them.
+
+        Raises:
+            NotFound: There is no such backup (DC-BACKUP-UNKNOWN).
+            PreconditionMissing: The backup is damaged (DC-BACKUP-CORRUPT).
+        """
+        with self._content(identity, PreconditionMissing) as (_, members, _file):
+            files = [each for each in members if each["type"] != "directory"]
+            return tuple(_entry(each) for each in files if each["path"].startswith(f"{IMPLEMENTATION}/"))
+
+    def extract(self, identity: str, target: Path, *, with_data: bool = False) -> Restored:
+        """Write a backup's content out; all of it is checked while it is read.
 
         Args:
             identity: Id of a backup.
             target: Directory that does not exist yet; it is there whole afterwards, or not at all.
+            with_data: Write out sessions and workspace too, as their tar file.
 
         Raises:
             NotFound: There is no such backup (DC-BACKUP-UNKNOWN).
@@ -119,30 +137,34 @@ class BackupRepository:
             staging = Path(name) / "content"
             staging.mkdir()
             with self._content(identity, PreconditionMissing) as (backup, members, file):
-                unpack(file, members, staging)
+                unpack(file, members, staging, leave=() if with_data else {DATA})
             staging.rename(target)
         sync_directory(target.parent)
         return Restored(
-            implementation=target / "implementation",
+            implementation=target / IMPLEMENTATION,
             environment_file=(target / "environment.yaml").read_bytes(),
             toggles_file=(target / "toggles.yaml").read_bytes(),
             release=backup.release,
             deployment=backup.deployment,
             toggles=backup.toggles,
+            data=target / DATA if with_data and backup.data else None,
         )
 
     def _fill(self, staging: Path, content: BackupContent, created: float) -> str:
         parts: dict[str, Path | bytes] = {
             "environment.yaml": content.environment_file,
             "toggles.yaml": content.toggles_file,
-            "implementation": content.implementation,
+            IMPLEMENTATION: content.implementation,
         }
+        if content.data is not None:
+            parts[DATA] = content.data
         with (staging / "content").open("xb") as file:
             members = pack(parts, file)
             file.flush()
             os.fsync(file.fileno())
         identity = self._take_id(created)
-        files = [member for member in members if member["type"] != "directory"]
+        data = [member for member in members if member["path"] == DATA]
+        files = [member for member in members if member["type"] != "directory" and member not in data]
         backup = Backup(
             id=identity,
             created=created,
@@ -151,6 +173,8 @@ class BackupRepository:
             release=content.release,
             files=len(files),
             bytes=sum(member.get("size", 0) for member in files),
+            data=bool(data),
+            data_bytes=sum(member["size"] for member in data),
             deployment=content.deployment,
             toggles=content.toggles,
         )
@@ -200,7 +224,7 @@ class BackupRepository:
                 do=f'restore it; its content is {{"format":{FORMAT}}}',
             ) from None
         if version != FORMAT:
-            raise newer(self.path, version)
+            raise newer(self.path, version, FORMAT)
 
     def _describe(self, identity: str) -> Backup:
         try:
@@ -232,3 +256,9 @@ class BackupRepository:
             return (self.path / identity / "content.tar.zst").open("rb")
         except OSError as error:
             raise CorruptError(f"its content cannot be read: {error.strerror}") from None
+
+
+def _entry(member: Member) -> TreeEntry:
+    path, link = member["path"].removeprefix(f"{IMPLEMENTATION}/"), member["type"] == "link"
+    digest = hashlib.sha256(os.fsencode(member["link"])).hexdigest() if link else member["sha256"]
+    return TreeEntry(path, executable=not link and bool(member["mode"] & 0o100), link=link, digest=digest)

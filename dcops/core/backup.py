@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+WORDS = {"latest": 1, "previous": 2}
+"""What may stand for an id: the last backup of an environment, and the one before it."""
 _ID = re.compile(r"backup_(\d{8}_\d{6})(?:_([2-9]|[1-9]\d+))?")
 
 
@@ -30,6 +32,7 @@ class BackupContent:
         deployment: The record of the deployment that serves.
         toggles: The values in force.
         reason: Why it is made, for people.
+        data: Tar file of sessions and workspace, where they are asked for.
     """
 
     environment: str
@@ -40,6 +43,7 @@ class BackupContent:
     deployment: Mapping[str, Any]
     toggles: Mapping[str, Any]
     reason: str = ""
+    data: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,10 @@ class Backup:
     Attributes:
         id: ``backup_YYYYMMDD_HHMMSS`` (UTC), then ``_2`` and so on; never used again.
         created: Seconds since the epoch.
-        files: Number of files and links.
+        files: Number of files and links, sessions and workspace apart.
         bytes: Their size before compression.
+        data: Whether it holds sessions and workspace.
+        data_bytes: Their size before compression.
         stored: Bytes it takes in the repository.
         damaged: Why its manifest cannot be used; then only the id says something.
     """
@@ -62,6 +68,8 @@ class Backup:
     release: str = ""
     files: int = 0
     bytes: int = 0
+    data: bool = False
+    data_bytes: int = 0
     stored: int = 0
     deployment: Mapping[str, Any] = field(default_factory=dict)
     toggles: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +78,7 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A backup's content, extracted."""
+    """A backup's content, extracted; ``data`` only where it has any and it was asked for."""
 
     implementation: Path
     environment_file: bytes
@@ -78,6 +86,7 @@ class Restored:
     release: str
     deployment: Mapping[str, Any]
     toggles: Mapping[str, Any]
+    data: Path | None = None
 
 
 def backup_id(created: float, number: int) -> str:
@@ -105,7 +114,7 @@ def is_backup_id(text: str) -> bool:
 
 
 def choose(wanted: str, backups: Iterable[Backup]) -> Backup:
-    """The backup of an id, of the only id that starts so, or the newest (``latest``).
+    """The backup of an id, of the only id that starts so, the newest (``latest``) or the one before it.
 
     Args:
         wanted: As the user wrote it.
@@ -118,8 +127,8 @@ def choose(wanted: str, backups: Iterable[Backup]) -> Backup:
     known = {backup.id: backup for backup in sorted(backups, key=lambda each: sort_key(each.id))}
     if wanted in known:
         return known[wanted]
-    if wanted == "latest" and known:
-        return list(known.values())[-1]
+    if wanted in WORDS and len(known) >= WORDS[wanted]:
+        return list(known.values())[-WORDS[wanted]]
     fitting = [each for each in known if wanted and each.startswith((wanted, f"backup_{wanted}"))]
     if len(fitting) == 1:
         return known[fitting[0]]
@@ -133,8 +142,14 @@ def choose(wanted: str, backups: Iterable[Backup]) -> Backup:
         )
     raise NotFound(
         "DC-BACKUP-UNKNOWN",
-        "there is no backup yet" if not known else f"there is no backup {wanted}",
+        _missing(wanted, len(known)),
         why=did_you_mean(wanted, list(known)[-20:]),
         do="see all: dcops backup list",
         backup=wanted,
     )
+
+
+def _missing(wanted: str, known: int) -> str:
+    if not known:
+        return "there is no backup yet"
+    return "there is one backup only" if wanted in WORDS else f"there is no backup {wanted}"

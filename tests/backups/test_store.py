@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -7,13 +8,17 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dcops.backups.manifest import canonical
 from dcops.backups.store import BackupRepository
 from dcops.core.backup import BackupContent
+from dcops.core.ignore import Ignore
 from dcops.errors import CheckFailed, NotFound, PreconditionMissing, UsageError
+from dcops.releases.tree import scan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,9 +137,84 @@ def test_a_backup_is_found_by_its_start(repository: BackupRepository, content: B
     assert caught.value.why == f"did you mean {first}?"
 
 
+def test_the_last_one_and_the_one_before_it_have_names(
+    repository: BackupRepository, content: BackupContent
+) -> None:
+    first = repository.create(content, created=MOMENT).id
+    assert repository.get("latest").id == first
+    with pytest.raises(NotFound, match="one backup only"):
+        repository.get("previous")
+    second = repository.create(content, created=MOMENT).id
+    assert (repository.get("latest").id, repository.get("previous").id) == (second, first)
+
+
+@pytest.fixture
+def with_data(content: BackupContent, tmp_path: Path) -> BackupContent:
+    """With sessions and workspace: what is in their tar file is no business of the repository."""
+    data = tmp_path / "saved"
+    data.write_bytes(b"said" * 500_000)
+    return replace(content, data=data)
+
+
+def test_sessions_and_workspace_come_back_only_when_they_are_asked_for(
+    repository: BackupRepository, with_data: BackupContent, tmp_path: Path
+) -> None:
+    backup = repository.create(with_data, created=MOMENT)
+    assert (backup.data, backup.data_bytes, backup.files) == (True, 2_000_000, 7)
+    assert backup.bytes < 2 * (3 << 20)
+    repository.verify(backup.id)
+    without = repository.extract(backup.id, tmp_path / "without")
+    assert without.data is None
+    assert sorted(each.name for each in (tmp_path / "without").iterdir()) == [
+        "environment.yaml",
+        "implementation",
+        "toggles.yaml",
+    ]
+    restored = repository.extract(backup.id, tmp_path / "whole", with_data=True)
+    assert restored.data is not None
+    assert restored.data.read_bytes() == b"said" * 500_000
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked for", "left"])
+def test_damaged_data_is_found_also_where_it_is_not_wanted(
+    repository: BackupRepository, with_data: BackupContent, tmp_path: Path, *, asked: bool
+) -> None:
+    backup = repository.create(with_data, created=MOMENT)
+    file = repository.path / backup.id / "content.tar.zst"
+    data = bytearray(file.read_bytes())
+    data[-40] ^= 1  # what is packed last
+    file.write_bytes(data)
+    with pytest.raises(PreconditionMissing) as caught:
+        repository.extract(backup.id, tmp_path / "target", with_data=asked)
+    assert caught.value.code == "DC-BACKUP-CORRUPT"
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_backup_of_the_first_format_is_read(
+    repository: BackupRepository, content: BackupContent, tmp_path: Path
+) -> None:
+    backup = repository.create(content, created=MOMENT)
+    file = repository.path / backup.id / "manifest.json"
+    manifest = json.loads(file.read_text()) | {"format": 1}
+    del manifest["sha256"], manifest["backup"]["data"], manifest["backup"]["data_bytes"]
+    file.write_text(json.dumps(manifest | {"sha256": hashlib.sha256(canonical(manifest)).hexdigest()}))
+    [listed] = repository.list()
+    assert replace(listed, stored=0) == replace(backup, stored=0)
+    assert shape(repository.extract(backup.id, tmp_path / "new", with_data=True).implementation) == shape(
+        content.implementation
+    )
+
+
+def test_a_backup_names_the_files_of_its_release(
+    repository: BackupRepository, content: BackupContent
+) -> None:
+    backup = repository.create(content, created=MOMENT)
+    assert repository.files(backup.id) == scan(content.implementation, Ignore([]))
+
+
 def test_without_backups_nothing_is_found(repository: BackupRepository) -> None:
     assert repository.list() == ()
-    for wanted in ("latest", "backup_20261118_110640", ""):
+    for wanted in ("latest", "previous", "backup_20261118_110640", ""):
         with pytest.raises(NotFound, match="there is no backup yet"):
             repository.get(wanted)
 
@@ -224,7 +304,7 @@ def test_a_newer_backup_is_listed_as_such_and_refused(
 ) -> None:
     backup = repository.create(content)
     file = repository.path / backup.id / "manifest.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 3}))
     assert "newer version" in repository.list()[0].damaged
     with pytest.raises(PreconditionMissing) as caught:
         repository.extract(backup.id, tmp_path / "target")
