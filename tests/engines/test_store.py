@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dcops.core.chain import Chain, follow
 from dcops.engines import control
 from dcops.engines.store import LocalStore, MemoryStore, Store
+from dcops.errors import LockLost
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dcops.core.protocols import ControlStore
 
 SOURCE = Path(control.__file__).read_text()
@@ -27,7 +33,8 @@ def scripted(roots: dict[str, str], operations: list[dict[str, Any]]) -> list[An
     )
     answer = json.loads(done.stdout)
     if "error" in answer:
-        raise ValueError(answer["error"])
+        kind, _, text = answer["error"].partition(": ")
+        raise {"FenceMoved": control.FenceMoved}.get(kind, ValueError)(text)
     results: list[Any] = answer["results"]
     return results
 
@@ -171,3 +178,121 @@ def test_of_many_that_create_one_wins_and_appends_are_not_mixed(tmp_path: Path) 
     assert sorted(won) == [False] * 7 + [True]
     lines = (store.read("journal")["journal"] or b"").splitlines()
     assert sorted(lines) == sorted(b"%d" % n * 100 for n in range(8) for _ in range(10))
+
+
+def test_behind_a_fence_things_change_only_while_it_stands(store: ControlStore) -> None:
+    store.write({"records/lease.json": b'{"fence": 7}', "current": b"x"})
+    store.fence("records/lease.json", 7)
+    store.write({"current": b"y"})
+    store.fence("records/lease.json", 6)
+    changes: list[Callable[[], object]] = [
+        lambda: store.write({"current": b"z"}),
+        lambda: store.write({"current": None}),
+        lambda: store.append("journal", b"line"),
+        lambda: store.chain("history", b"{}"),
+        lambda: store.create("new", b""),
+        lambda: store.swap("current", b"z", expect=b"y"),
+    ]
+    for change in changes:
+        with pytest.raises(LockLost) as caught:
+            change()
+        assert caught.value.code == "DC-LOCK-LOST"
+    assert store.read("current", "journal", "history", "new") == {
+        "current": b"y",
+        "journal": None,
+        "history": None,
+        "new": None,
+    }
+    store.fence("records/lease.json", None)
+    store.write({"current": b"z"})
+    assert store.read("current") == {"current": b"z"}
+
+
+def test_a_fence_falls_with_its_document(store: ControlStore) -> None:
+    store.write({"records/lease.json": b'{"fence": 7}'})
+    store.fence("records/lease.json", 7)
+    store.write({"records": None})
+    with pytest.raises(LockLost):
+        store.write({"records/lease.json": b'{"fence": 7}'})
+
+
+def test_a_swap_holds_only_while_nobody_else_has_written(store: ControlStore) -> None:
+    store.write({"other": b""})
+    assert store.swap("lease", b"one", expect=None) is None
+    found = store.swap("lease", b"two", expect=None)
+    assert found is not None
+    assert found.content == b"one"
+    assert store.swap("lease", b"two", expect=b"one") is None
+    assert store.read("lease") == {"lease": b"two"}
+
+
+def test_a_file_that_was_emptied_is_no_missing_one(store: ControlStore) -> None:
+    store.write({"lease": b""})
+    found = store.swap("lease", b"x", expect=None)
+    assert found is not None
+    assert found.content == b""
+    assert store.swap("lease", b"x", expect=b"") is None
+
+
+@pytest.mark.parametrize("kind", ["local", "script"])
+def test_where_there_is_no_store_a_swap_makes_none(kind: str, tmp_path: Path) -> None:
+    roots = {"": str(tmp_path / "control"), "instances": str(tmp_path / "instances")}
+    store = Store(lambda operations: (scripted if kind == "script" else control.apply)(roots, operations))
+    assert store.swap("lease", b"x", expect=None) == (None, 0.0)
+    assert store.look("lease") == (None, 0.0)
+    assert not (tmp_path / "control").exists()
+
+
+def test_an_age_is_that_of_the_last_write(store: ControlStore) -> None:
+    assert store.look("lease") == (None, 0.0)
+    store.write({"lease": b"x"})
+    young = store.look("lease")
+    assert young.content == b"x"
+    assert 0 <= young.age < 20
+
+
+def test_an_age_is_told_by_the_clock_beside_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = {"": str(tmp_path)}
+    store = Store(lambda operations: scripted(roots, operations))
+    store.write({"lease": b"x"})
+    os.utime(tmp_path / "lease", (time.time() - 100, time.time() - 100))
+    monkeypatch.setattr(time, "time", lambda: 5.0)
+    assert 99 < store.look("lease").age < 150
+
+
+def test_each_line_of_a_chain_names_the_one_before(store: ControlStore) -> None:
+    for number in range(3):
+        store.chain("history", b'{"n": %d}' % number)
+    content = store.read("history")["history"] or b""
+    assert follow(content) == Chain(3, 3, hashlib.sha256(content.splitlines()[-1]).hexdigest())
+    assert [json.loads(line)["n"] for line in content.splitlines()] == [0, 1, 2]
+
+
+def test_a_chain_goes_on_behind_a_torn_line_and_behind_lines_without_one(store: ControlStore) -> None:
+    store.append("history", b'{"n": 0}')
+    store.chain("history", b'{"n": 1, "long": "%s"}' % (b"x" * 70_000))
+    whole = store.read("history")["history"] or b""
+    store.write({"history": whole + b'{"torn'})
+    assert follow(store.read("history")["history"]).entries == 2
+    store.chain("history", b'{"n": 2}')
+    found = follow(store.read("history")["history"])
+    assert (found.entries, found.chained) == (3, 2)
+
+
+@pytest.mark.slow
+def test_of_eight_processes_that_append_to_a_chain_none_breaks_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from dcops.engines.store import LocalStore\n"
+        "store = LocalStore(Path(sys.argv[1]), Path(sys.argv[1]) / 'instances')\n"
+        "for n in range(25): store.chain('history', b'{\"by\": %s, \"n\": %d}' % (sys.argv[2].encode(), n))"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(n)]) for n in range(8)]
+    assert [each.wait(60) for each in running] == [0] * 8
+    content = (tmp_path / "history").read_bytes()
+    assert follow(content).chained == 200
+    written = [json.loads(line) for line in content.splitlines()]
+    assert sorted((each["by"], each["n"]) for each in written) == [
+        (by, n) for by in range(8) for n in range(25)
+    ]
