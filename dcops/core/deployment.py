@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 FORMAT = 1
+_POWER = {"deploy", "rollback", "restart", "start", "stop"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,24 @@ class Entry:
 
 def deployments(entries: Iterable[Entry]) -> list[Deployment]:
     return [entry.deployment for entry in entries if entry.deployment is not None]
+
+
+def stopped(entries: Sequence[Entry]) -> bool:
+    """Whether somebody has stopped the environment on purpose, and nobody has started it since."""
+    power = (each.kind for each in reversed(entries) if each.result == "ok" and each.kind in _POWER)
+    return next(power, "") == "stop"
+
+
+def recorded_toggles(entries: Iterable[Entry]) -> dict[str, Any] | None:
+    """The toggle values that the history says are in force; None before the first deployment."""
+    values: dict[str, Any] | None = None
+    for each in entries:
+        if each.deployment is not None:
+            values = dict(each.deployment.revision.toggles)
+        elif values is not None and each.kind == "toggle" and each.result == "ok":
+            set_ = {name: new for name, (_old, new) in each.data.get("changed", {}).items()}
+            values = {name: value for name, value in (values | set_).items() if value is not None}
+    return values
 
 
 def previous(made: Iterable[Deployment]) -> Deployment | None:

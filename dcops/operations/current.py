@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dcops.core.deployment import Deployment, Entry, ToggleState
 from dcops.core.plan import digest
@@ -14,6 +15,8 @@ from dcops.errors import NotFound, PreconditionMissing
 from dcops.records import history, instances, journal, toggles
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dcops.operations.world import Place
     from dcops.records.instances import InstanceRecord
     from dcops.records.journal import Unfinished
@@ -27,12 +30,16 @@ class Current:
     """One look at an environment.
 
     Attributes:
+        pointer: What the pointer file holds.
+        model_pointer: What the scripted model's pointer file holds.
         serving: Id of the instance that the pointer names; empty when nothing serves.
         model: Id of the scripted model's instance, empty when none runs.
         roles: The role in each instance's control file.
         generations: The toggle generation in each instance's control file.
     """
 
+    pointer: str = ""
+    model_pointer: str = ""
     serving: str = ""
     model: str = ""
     instances: dict[str, InstanceState] = field(default_factory=dict)
@@ -83,19 +90,16 @@ def observe(place: Place) -> Current:
         name: instances.parse(content) for name in names if (content := contents[instances.path(name)])
     }
     by_address = {place.engine.address(name): name for name in names}
+    pointer, model_pointer = _text(contents[POINTER]), _text(contents[MODEL_POINTER])
     return Current(
-        serving=by_address.get(_text(contents[POINTER]), ""),
-        model=by_address.get(_text(contents[MODEL_POINTER]), ""),
+        pointer=pointer,
+        model_pointer=model_pointer,
+        serving=by_address.get(pointer, ""),
+        model=by_address.get(model_pointer, ""),
         instances={state.id: state for state in place.engine.instances()},
         records=records,
-        roles={
-            name: json.loads(text)["role"] for name, path in role_files.items() if (text := contents[path])
-        },
-        generations={
-            name: json.loads(text)["generation"]
-            for name, path in toggle_files.items()
-            if (text := contents[path])
-        },
+        roles=_fields(contents, role_files, "role"),
+        generations=_fields(contents, toggle_files, "generation"),
         entries=history.parse(contents[history.PATH]),
         toggles=toggles.parse(contents[toggles.PATH]),
         unfinished=journal.parse(contents[journal.PATH]),
@@ -129,6 +133,15 @@ def refuse_down(current: Current, name: str) -> None:
         raise PreconditionMissing(
             "DC-ENVIRONMENT-DOWN", f"{name} is down: the proxy does not run", do=f"dcops start {name}"
         )
+
+
+def _fields(contents: Mapping[str, bytes | None], files: Mapping[str, str], field: str) -> dict[str, Any]:
+    """A field of each instance's control file; one that is missing or damaged is left out, and is drift."""
+    found = {}
+    for name, path in files.items():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            found[name] = json.loads(contents[path] or b"")[field]
+    return found
 
 
 def _text(content: bytes | None) -> str:
