@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as jsonlib
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,11 @@ class Client:
 
     def version(self) -> dict[str, Any]:
         return dict(self.call("GET", "/version"))
+
+    def open_streams(self) -> int | None:
+        """Number of open event streams, as its metrics say; None when they do not."""
+        found = re.search(rb"^dcops_sse_clients (\d+)", self.request("GET", "/metrics").body, re.MULTILINE)
+        return int(found[1]) if found else None
 
     def toggles(self) -> dict[str, Any]:
         """Generation, digest and values of the toggles in force."""
@@ -327,14 +333,17 @@ def refusal(response: Response, what: str) -> DcopsError:
     if response.status == 404:
         do = do or "List them with `dcops sessions`."
         return NotFound("DC-NOT-FOUND", said, why=message, do=do, **detail)
-    code = {
+    codes = {
         401: "DC-UNAUTHORIZED",
         403: "DC-FORBIDDEN",
         409: "DC-TURN-RUNNING",
         429: "DC-BUSY",
         502: "DC-UNAVAILABLE",
         503: "DC-UNAVAILABLE",
-    }.get(response.status, "DC-ANSWER")
+    }
+    # That is the proxy's own answer: the agent itself may be well.
+    shut = error.get("code") == "DC-MAINTENANCE"
+    code = "DC-MAINTENANCE" if shut else codes.get(response.status, "DC-ANSWER")
     return PreconditionMissing(code, said, why=message, do=do or "See `dcops logs`.", **detail)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -181,8 +183,38 @@ class ProxyLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxySpec:
+    """The proxy to run.
+
+    Attributes:
+        configuration: Caddy's, as JSON; it holds no secret.
+        bind: Address of the host at which the plain listener is reached.
+        port: Its port.
+        https: How a domain is served beside it; None without a domain.
+    """
+
+    configuration: str
+    bind: str
+    port: int
+    https: Https | None = None
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all of it: another one needs a new proxy."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where on the host it is reached: address and port, the plain listener's first."""
+        plain, https = (self.bind, self.port), self.https
+        if https is None:
+            return (plain,)
+        return plain, *((https.bind, port) for port in (https.port, https.redirect) if port)
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyState:
-    """``configuration`` is the sha256 of the configuration it runs with; empty when there is no proxy."""
+    """``configuration`` is the digest of the ProxySpec that it runs by; empty when there is no proxy."""
 
     running: bool
     configuration: str = ""
@@ -311,15 +343,17 @@ class Engine(Protocol):
 
     def store(self) -> ControlStore: ...
 
-    def layout(self, port: int) -> ProxyLayout: ...
+    def layout(self, port: int) -> ProxyLayout:
+        """Where the proxy finds things, with the plain listener at this port of the host."""
+        ...
 
     def proxy(self) -> ProxyState: ...
 
-    def start_proxy(self, configuration: bytes, *, bind: str, port: int) -> None:
-        """Run the proxy with exactly this configuration; one that already does is left alone.
+    def start_proxy(self, spec: ProxySpec) -> None:
+        """Run the proxy exactly so; one that already does is left alone.
 
         Raises:
-            PreconditionMissing: The port is taken; the message names the owner.
+            PreconditionMissing: A port is taken (the message names the owner), or may not be used.
         """
         ...
 
@@ -379,6 +413,32 @@ class Engine(Protocol):
         Raises:
             NotFound: There is no such instance.
             PreconditionMissing: It does not run.
+        """
+        ...
+
+    def save_state(self, destination: Path) -> list[str]:
+        """Write the state and workspace that instances share as one tar file; they may run.
+
+        Each SQLite database is in it as it was at one moment, without its ``-wal`` and ``-shm``.
+
+        Args:
+            destination: A file that does not exist yet; beside it is room for one database meanwhile.
+
+        Returns:
+            Names of what is not in it: closed to the instances' user, or links that lead out.
+
+        Raises:
+            PreconditionMissing: It cannot be read or written.
+        """
+        ...
+
+    def load_state(self, source: Path) -> None:
+        """Make state and workspace hold what `save_state` wrote, and nothing else; no instance may run.
+
+        What was there goes only when all has been unpacked; after a crash between, load again.
+
+        Raises:
+            PreconditionMissing: It cannot be read or written, or is no such file.
         """
         ...
 

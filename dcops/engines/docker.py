@@ -9,24 +9,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dcops.core.protocols import Finding, InstanceSpec, InstanceState, Outcome, ProxyLayout, ProxyState
-from dcops.engines import control, gateway, ports
+from dcops.engines import control, gateway, ports, state
 from dcops.engines.docker_builds import DockerBuilds
 from dcops.engines.docker_checks import caddy_finding, check_version, findings
 from dcops.engines.docker_daemon import Absent, Answer, Conversation, Daemon, document
 from dcops.engines.docker_egress import DockerEgress
 from dcops.engines.docker_objects import (
+    CERTIFICATES,
+    DATA_ROOTS,
     DATA_VOLUMES,
     GATEWAY_PORT,
     LAYOUT,
     ONE_OFF,
+    SCRATCH,
     SPECIFICATION,
     VOLUMES,
     Config,
@@ -34,16 +38,17 @@ from dcops.engines.docker_objects import (
     helper_config,
     instance_config,
     instance_network,
+    layout,
     private_mounts,
     proxy_config,
-    proxy_labels,
     run_config,
+    state_config,
     store_mounts,
     volume_mounts,
     words,
 )
 from dcops.engines.docker_one_off import attach, run_to_end
-from dcops.engines.refusals import build_missing, not_running, unknown_instance
+from dcops.engines.refusals import build_missing, not_running, state_failed, unknown_instance
 from dcops.engines.store import Operations, Store
 from dcops.errors import DcopsError, PreconditionMissing
 
@@ -51,8 +56,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dcops.core.environment import Environment, Project
+    from dcops.core.protocols import ProxySpec
 
 _CONTROL = ["python3", "-I", "-S", "-c", Path(control.__file__).read_text()]
+_STATE = ["python3", "-I", "-S", "-c", Path(state.__file__).read_text()]
 _GATEWAY = ["python3", "-I", "-c", Path(gateway.__file__).read_text()]
 _STORE_ROOTS = {"": "/control", control.INSTANCES: "/instances"}
 _SECRET_ROOTS = {"": "/secrets"}
@@ -169,7 +176,7 @@ class DockerEngine(DockerBuilds):
         return self._daemon.run(name, helper_config(self._names, image, command, mounts), request)
 
     def layout(self, port: int) -> ProxyLayout:  # noqa: ARG002 - inside its container the port is always the same
-        return LAYOUT
+        return layout(self._names.environment.https)
 
     def proxy(self) -> ProxyState:
         found = self._daemon.container(self._names.proxy)
@@ -183,33 +190,33 @@ class DockerEngine(DockerBuilds):
             version=labels["dcops.caddy"],
         )
 
-    def start_proxy(self, configuration: bytes, *, bind: str, port: int) -> None:
-        """Run the proxy with exactly this configuration; replacing another one cuts its streams."""
+    def start_proxy(self, spec: ProxySpec) -> None:
+        """Run the proxy exactly so; replacing another one cuts its streams."""
         names, daemon = self._names, self._daemon
         self.prepare()
-        wanted = proxy_labels(configuration, bind=bind, port=port)
         found = daemon.container(names.proxy)
-        if found is not None and wanted.items() <= found["Config"]["Labels"].items():
-            with self._port_errors(port):
+        if found is not None and found["Config"]["Labels"]["dcops.configuration"] == spec.digest:
+            with self._port_errors(spec):
                 daemon.start(names.proxy)
             return
         self._make_public_network()
         fresh = f"{names.proxy}-new"
         daemon.remove(fresh)
-        config = proxy_config(names, self._proxy_image(), configuration, bind=bind, port=port)
-        daemon.create(fresh, config)
+        if spec.https is not None:
+            daemon.create_volume(names.volume(CERTIFICATES), names.labels)
+        daemon.create(fresh, proxy_config(names, self._proxy_image(), spec))
         for network in daemon.networks({**names.labels, "dcops.instance": ""}):
             daemon.connect(fresh, network["Name"], "gateway")
-        self._replace_proxy(fresh, port)
+        self._replace_proxy(fresh, spec)
 
     def _make_public_network(self) -> None:
         if self._daemon.network(self._names.network) is None:
             self._daemon.create_network(self._names.network, {"labels": self._names.labels})
 
-    def _replace_proxy(self, fresh: str, port: int) -> None:
+    def _replace_proxy(self, fresh: str, spec: ProxySpec) -> None:
         self._daemon.stop(self._names.proxy)
         try:
-            with self._port_errors(port):
+            with self._port_errors(spec):
                 self._daemon.start(fresh)
         except DcopsError:
             self._daemon.remove(fresh)
@@ -220,14 +227,15 @@ class DockerEngine(DockerBuilds):
         self._daemon.rename(fresh, self._names.proxy)
 
     @contextlib.contextmanager
-    def _port_errors(self, port: int) -> Iterator[None]:
+    def _port_errors(self, spec: ProxySpec) -> Iterator[None]:
         """Docker says that a port is taken only when the container starts, and never by whom."""
         try:
             yield
         except DcopsError as error:
             if "already allocated" not in error.why and "already in use" not in error.why:
                 raise
-            raise self._port_taken(port) from error
+            named = (port for _, port in spec.addresses if re.search(rf":{port}\b", error.why))
+            raise self._port_taken(next(named, spec.port)) from error
 
     def _port_taken(self, port: int) -> PreconditionMissing:
         containers = [f"container {name}" for name in self._daemon.published(port)]
@@ -330,6 +338,31 @@ class DockerEngine(DockerBuilds):
         if next((each.status for each in self.instances() if each.id == instance), "") != "running":
             raise not_running(instance, self._names.environment.name)
         return attach(self._daemon, container, words(command), tty=tty)
+
+    def save_state(self, destination: Path) -> list[str]:
+        try:
+            with state.created(destination) as file:
+                left_out: list[str] = self._beside_state("saved", ["save", SCRATCH], into=file)["left_out"]
+                return left_out
+        except OSError as error:
+            raise state_failed("saved", error) from error
+
+    def load_state(self, source: Path) -> None:
+        with source.open("rb") as file:
+            self._beside_state("loaded", ["load", str(source.stat().st_size)], given=file)
+
+    def _beside_state(self, done: str, words: list[str], **streams: IO[bytes]) -> dict[str, Any]:
+        """Run the script beside the volumes, as the user of the instances."""
+        self.prepare()
+        verb, last = words
+        command = [*_STATE, verb, json.dumps(DATA_ROOTS), last]
+        config = state_config(self._names, self._proxy_image(), command)
+        name = f"{self._names.prefix}-state-{os.getpid()}-{next(self._helpers)}"
+        said = document(Answer(self._daemon.run_between(name, config, **streams), b""))
+        if "error" in said:
+            raise state_failed(done, said["error"])
+        found: dict[str, Any] = said
+        return found
 
     def sweep(self) -> None:
         for left in self._daemon.containers({**self._names.labels, "dcops.role": ONE_OFF}):

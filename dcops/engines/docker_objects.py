@@ -7,7 +7,7 @@ stands in for it while it is down::
     /control     volume ...-control: pointer, tokens, records
     /instances   volume ...-instances: what instances see of the control store
     /secrets     volume ...-secrets: read-only here and mounted nowhere else
-    /data        memory: Caddy's storage
+    /data        memory; with a domain volume ...-certificates: Caddy's storage
 
 and from an instance: ``/instances`` read-only, ``/state`` and ``/workspace`` (the environment's, or its own
 for a twin), ``/tmp`` (memory).
@@ -20,7 +20,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dcops.core.protocols import InstanceSpec, ProxyLayout, Role
+from dcops.core.protocols import Https, InstanceSpec, ProxyLayout, ProxySpec, Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +33,8 @@ FORMAT = "1"
 PROXY_USER = 65531
 INSTANCE_USER = 65532
 PUBLIC_PORT = 8100
+HTTPS_PORT = 8443
+REDIRECT_PORT = 8180
 GATEWAY_PORT = 8080
 INSTANCE_PORT = 8000
 SPECIFICATION = "dcops.specification"
@@ -43,6 +45,9 @@ EGRESS_LABEL = "dcops.egress"
 """On the network of an instance that has hosts to reach."""
 VOLUMES = ("instances", "secrets", "state", "workspace", "control")
 DATA_VOLUMES = ("state", "workspace")
+DATA_ROOTS = {kind: f"/{kind}" for kind in DATA_VOLUMES}
+SCRATCH = "/scratch"
+CERTIFICATES = "certificates"
 
 # The public listener stands on the published network only; an instance's network has just the gateway.
 LAYOUT = ProxyLayout(
@@ -53,6 +58,16 @@ LAYOUT = ProxyLayout(
     secret="/secrets/api-key",  # noqa: S106 - a path
     data="/data",
 )
+
+
+def layout(https: Https | None) -> ProxyLayout:
+    """With a domain the proxy also listens for HTTPS; its own user may not have the usual ports."""
+    if https is None:
+        return LAYOUT
+    listen = "{{env.DCOPS_PUBLIC}}:{}".format
+    redirect = listen(REDIRECT_PORT) if https.redirect else ""
+    return replace(LAYOUT, https_listen=listen(HTTPS_PORT), redirect_listen=redirect)
+
 
 POLICIES: Mapping[Role, str] = {
     "candidate": "no",
@@ -234,36 +249,46 @@ def instance_network(names: Names, spec: InstanceSpec) -> Config:
     }
 
 
-def proxy_config(names: Names, image: str, configuration: bytes, *, bind: str, port: int) -> Config:
+def proxy_config(names: Names, image: str, spec: ProxySpec) -> Config:
     """The proxy's container. Its configuration is a variable: it holds no secret and never changes."""
-    published = f"{PUBLIC_PORT}/tcp"
+    published = _published(spec)
+    storage = [_mount(names.volume(CERTIFICATES), "/data")] if spec.https else []
     return {
         "Image": image,
-        "Env": [f"DCOPS_PROXY={configuration.decode()}"],
+        "Env": [f"DCOPS_PROXY={spec.configuration}"],
         "User": f"{PROXY_USER}:{PROXY_USER}",
         "Hostname": "gateway",
         "StopTimeout": 15,
-        "ExposedPorts": {published: {}},
-        "Labels": {**names.labels, **proxy_labels(configuration, bind=bind, port=port)},
+        "ExposedPorts": {key: {} for key in published},
+        "Labels": {
+            **names.labels,
+            "dcops.role": "proxy",
+            "dcops.configuration": spec.digest,
+            "dcops.port": str(spec.port),
+        },
         "HostConfig": {
-            **hardened(PROXY_USER, memory=512 << 20, pids=256, tmpfs={"/data": "64m"}),
+            **hardened(PROXY_USER, memory=512 << 20, pids=256, tmpfs={} if storage else {"/data": "64m"}),
             "Mounts": [
                 *store_mounts(names),
                 _mount(names.volume("secrets"), "/secrets", read_only=True),
+                *storage,
             ],
             "NetworkMode": names.network,
-            "PortBindings": {published: [{"HostIp": bind, "HostPort": str(port)}]},
+            "PortBindings": published,
             "RestartPolicy": {"Name": "unless-stopped"},
         },
     }
 
 
-def proxy_labels(configuration: bytes, *, bind: str, port: int) -> dict[str, str]:
+def _published(spec: ProxySpec) -> dict[str, list[dict[str, str]]]:
+    """Which port of the host leads to which of the container."""
+    bound = {PUBLIC_PORT: (spec.bind, spec.port)}
+    if https := spec.https:
+        bound[HTTPS_PORT] = (https.bind, https.port)
+        if https.redirect:
+            bound[REDIRECT_PORT] = (https.bind, https.redirect)
     return {
-        "dcops.role": "proxy",
-        "dcops.configuration": hashlib.sha256(configuration).hexdigest(),
-        "dcops.bind": bind,
-        "dcops.port": str(port),
+        f"{inside}/tcp": [{"HostIp": bind, "HostPort": str(port)}] for inside, (bind, port) in bound.items()
     }
 
 
@@ -280,6 +305,7 @@ def egress_config(names: Names, image: str, command: Sequence[str]) -> Config:
             "Labels": {**names.labels, "dcops.role": "egress"},
             "HostConfig": {
                 **hardened(PROXY_USER, memory=256 << 20, pids=64, tmpfs={}),
+                "LogConfig": {"Type": "none"},  # what it says goes to us, and is kept nowhere
                 "Mounts": [_mount(names.volume("control"), "/control", read_only=True)],
                 "NetworkMode": names.network,
                 "RestartPolicy": {"Name": "unless-stopped"},
@@ -315,3 +341,11 @@ def helper_config(names: Names, image: str, command: Sequence[str], mounts: Sequ
             "NetworkMode": "none",
         },
     }
+
+
+def state_config(names: Names, image: str, command: Sequence[str]) -> Config:
+    """A helper beside the state, as its user, with a volume of its own for as long as it lives."""
+    config = helper_config(names, image, command, volume_mounts(names, DATA_VOLUMES))
+    config["User"] = f"{INSTANCE_USER}:{INSTANCE_USER}"
+    config["HostConfig"]["Mounts"].append({"Type": "volume", "Target": SCRATCH})
+    return config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from dcops.core.protocols import BuildContext, ControlStore, InstanceSpec, Say
+    from dcops.core.protocols import BuildContext, ControlStore, InstanceSpec, ProxySpec, Say
 
     Action = Callable[[], None]
 
@@ -31,6 +30,7 @@ class FakeEngine:
         states: What `instances` says; tests replace entries by `become`.
         specs: What was started, by id; kept after a stop.
         lines: What `logs` says, by id.
+        state: What `save_state` saves.
         outcomes: What the next `run` and `execute` end with.
         secrets: What was written by `write_secret`.
     """
@@ -41,6 +41,7 @@ class FakeEngine:
     specs: dict[str, InstanceSpec] = field(default_factory=dict)
     lines: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     secrets: dict[str, bytes] = field(default_factory=dict)
+    state: bytes = b""
     outcomes: deque[Outcome] = field(default_factory=deque)
     _builds: dict[str, Path] = field(default_factory=dict)
     _proxy: ProxyState = field(default_factory=lambda: ProxyState(running=False))
@@ -106,9 +107,9 @@ class FakeEngine:
     def proxy(self) -> ProxyState:
         return self._proxy
 
-    def start_proxy(self, configuration: bytes, *, bind: str, port: int) -> None:
-        self._call("start_proxy", bind, port)
-        self._proxy = ProxyState(True, hashlib.sha256(configuration).hexdigest(), port, "fake")
+    def start_proxy(self, spec: ProxySpec) -> None:
+        self._call("start_proxy", *spec.addresses)
+        self._proxy = ProxyState(True, spec.digest, spec.port, "fake")
 
     def ask_gateway(self, path: str, token: str) -> int:
         self._call("ask_gateway", path, token)
@@ -164,6 +165,15 @@ class FakeEngine:
         if instance not in self.states:
             raise unknown_instance(instance, self.name)
         return self.outcomes.popleft().code if self.outcomes else 0
+
+    def save_state(self, destination: Path) -> list[str]:
+        self._call("save_state")
+        destination.write_bytes(self.state)
+        return []
+
+    def load_state(self, source: Path) -> None:
+        self._call("load_state")
+        self.state = source.read_bytes()
 
     def sweep(self) -> None:
         """Nothing is ever left."""

@@ -54,11 +54,30 @@ def require_free(bind: str, port: int, *, do: str = "set another `port` in envir
             port=port,
             owner=holder,
         )
-    raise PreconditionMissing(
+    raise _refused(bind, port, error)
+
+
+def require_permitted(bind: str, port: int) -> None:
+    """Refuse a port that this user may not listen on; whether it is free is not asked.
+
+    Raises:
+        PreconditionMissing: With what the administrator can do.
+    """
+    error = _try_bind(bind, port)
+    if error is not None and error.errno == errno.EACCES:
+        raise _refused(bind, port, error)
+
+
+def _refused(bind: str, port: int, error: OSError) -> PreconditionMissing:
+    do = "set another address or port in environment.yaml"
+    if error.errno == errno.EACCES:
+        # No capability on the binary: it would then outlive its keeper, as the kernel takes its death signal.
+        do = f"let users have it: sudo sysctl net.ipv4.ip_unprivileged_port_start={port}; or set another port"
+    return PreconditionMissing(
         "DC-PORT-REFUSED",
         f"cannot listen on {bind}:{port}",
         why=error.strerror or str(error),
-        do="set another `bind` or `port` in environment.yaml",
+        do=do,
         port=port,
     )
 

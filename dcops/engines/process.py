@@ -7,23 +7,23 @@ a container, or the system's administrator.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import pwd
 import shutil
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core.protocols import Finding, InstanceState, Outcome, ProxyLayout, ProxyState
-from dcops.engines import caddy, ports
+from dcops.engines import caddy, ports, state
 from dcops.engines.builds import Builds
 from dcops.engines.children import attach, run_to_end
 from dcops.engines.gateway import ask
 from dcops.engines.interpreter import base_interpreter, platform_of
 from dcops.engines.places import Places, delete
-from dcops.engines.refusals import build_missing, not_running, unknown_instance
+from dcops.engines.refusals import build_missing, not_running, state_failed, unknown_instance
 from dcops.engines.store import LocalStore
 from dcops.engines.supervisor import (
     ALIVE,
@@ -38,10 +38,10 @@ from dcops.engines.tail import last_lines
 from dcops.errors import DcopsError, NotFound, OperationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dcops.core.environment import Environment, Project
-    from dcops.core.protocols import BuildContext, ControlStore, InstanceSpec, Platform, Say
+    from dcops.core.protocols import BuildContext, ControlStore, InstanceSpec, Platform, ProxySpec, Say
 
 PROXY = "_proxy"  # no instance can have this id, or one that begins so:
 ONE_OFF = "_run-"
@@ -126,15 +126,17 @@ class ProcessEngine:
         LocalStore(secrets, secrets).write({name: value})
 
     def layout(self, port: int) -> ProxyLayout:
-        root, bind = self._places.root, self._environment.bind
+        root, https = self._places.root, self._environment.https
         return ProxyLayout(
-            listen=f"[{bind}]:{port}" if ":" in bind else f"{bind}:{port}",
+            listen=_listen(self._environment.bind, port),
             gateway_listen=f"127.0.0.1:{self._places.gateway_port}",
             control=str(root / "control"),
             instance_dial=self.address("{id}"),
             secret=str(root / "secrets" / "api-key"),
             data=str(root / "proxy" / "data"),
             log=str(self._places.logs / "access.log"),
+            https_listen=_listen(https.bind, https.port) if https else "",
+            redirect_listen=_listen(https.bind, https.redirect) if https and https.redirect else "",
         )
 
     def proxy(self) -> ProxyState:
@@ -144,7 +146,7 @@ class ProcessEngine:
         running = self._keeper.states().get(PROXY, {}).get("statename") in ALIVE
         return ProxyState(running, record["configuration"], record["port"], record["version"])
 
-    def start_proxy(self, configuration: bytes, *, bind: str, port: int) -> None:
+    def start_proxy(self, spec: ProxySpec) -> None:
         directory, binary = self._places.root / "proxy", caddy.binary()
         program = Program(
             name=PROXY,
@@ -154,9 +156,9 @@ class ProcessEngine:
             log=str(self._places.logs / "proxy.log"),
             stop_seconds=GRACE,
             record={
-                "configuration": hashlib.sha256(configuration).hexdigest(),
-                "bind": bind,
-                "port": port,
+                "configuration": spec.digest,
+                "port": spec.port,
+                "addresses": spec.addresses,
                 "version": caddy.version(binary),
             },
         )
@@ -164,13 +166,15 @@ class ProcessEngine:
             return
         self.prepare()
         self._keeper.start()
-        if port != self.proxy().port:
-            ports.require_free(bind, port)  # before the earlier proxy ends for nothing
+        ours = {port for _, port in _addresses(self._keeper.programs().get(PROXY))}
+        for bind, port in spec.addresses:
+            if port not in ours:
+                ports.require_free(bind, port)  # before the earlier proxy ends for nothing
         self._keeper.stop(PROXY, remove=False)
-        self._require_ports(bind, port)
-        LocalStore(directory, directory).write({"caddy.json": configuration})
+        self._require_ports(spec.addresses)
+        LocalStore(directory, directory).write({"caddy.json": spec.configuration.encode()})
         self._keeper.run(program)
-        self._wait_for_proxy(bind, port)
+        self._wait_for_proxy(spec.addresses)
 
     def ask_gateway(self, path: str, token: str) -> int:
         return ask(self._places.gateway_port, path, token)
@@ -245,6 +249,25 @@ class ProcessEngine:
             raise not_running(instance, self._environment.name)
         return attach(self._words(command), program["environment"], Path(program["directory"]))
 
+    def save_state(self, destination: Path) -> list[str]:
+        self.prepare()
+        try:
+            with (
+                state.created(destination) as file,
+                tempfile.TemporaryDirectory(dir=destination.parent) as scratch,
+            ):
+                return state.save(self._places.data, Path(scratch), file)
+        except state.FAILURES as error:
+            raise state_failed("saved", error) from error
+
+    def load_state(self, source: Path) -> None:
+        self.prepare()
+        try:
+            with source.open("rb") as file:
+                state.load(self._places.data, file)
+        except state.FAILURES as error:
+            raise state_failed("loaded", error) from error
+
     def sweep(self) -> None:
         for left in self._places.private("").glob(f"{ONE_OFF}*"):
             self._forget(left.name)
@@ -263,9 +286,9 @@ class ProcessEngine:
             raise unknown_instance(", ".join(unknown), self._environment.name)
         proxy = records.get(PROXY)
         if proxy and states[PROXY]["statename"] not in ALIVE:
-            self._require_ports(proxy["bind"], proxy["port"])
+            self._require_ports(_addresses(proxy))
             self._keeper.revive(PROXY)
-            self._wait_for_proxy(proxy["bind"], proxy["port"])
+            self._wait_for_proxy(_addresses(proxy))
         for instance in instances:
             self._make_directories(instance, shared_state=records[instance]["shared_state"])
             self._keeper.revive(instance)
@@ -354,15 +377,16 @@ class ProcessEngine:
             directory.mkdir(parents=True, exist_ok=True)
         self._places.socket(instance).parent.mkdir(mode=0o700, exist_ok=True)
 
-    def _require_ports(self, bind: str, port: int) -> None:
-        ports.require_free(bind, port)
+    def _require_ports(self, addresses: Iterable[Sequence[Any]]) -> None:
+        for bind, port in addresses:
+            ports.require_free(bind, port)
         anew = f"dcops down {self._environment.name}; the next deploy takes another port for the gateway"
         ports.require_free("127.0.0.1", self._places.gateway_port, do=anew)
 
-    def _wait_for_proxy(self, bind: str, port: int) -> None:
+    def _wait_for_proxy(self, addresses: Iterable[Sequence[Any]]) -> None:
         deadline = time.monotonic() + PROXY_SECONDS
-        gateway = self._places.gateway_port
-        while not (ports.listens(bind, port) and ports.listens("127.0.0.1", gateway)):
+        awaited = [*addresses, ("127.0.0.1", self._places.gateway_port)]
+        while not all(ports.listens(bind, port) for bind, port in awaited):
             state = self._keeper.states().get(PROXY, {}).get("statename")
             if state not in ALIVE or time.monotonic() > deadline:
                 self._keeper.stop(PROXY, remove=False)
@@ -415,14 +439,18 @@ class ProcessEngine:
         return Finding("proxy", "ok", f"Caddy {version}", data={"version": version, "path": str(binary)})
 
     def _finding_of_port(self) -> Finding:
-        bind, port = self._environment.bind, self._environment.port
-        if not port or self.proxy().running:
-            return Finding("port", "ok", "chosen at the first deploy" if not port else f"{port} is ours")
+        port, https = self._environment.port, self._environment.https
+        wanted = [(self._environment.bind, port)] if port else []
+        wanted += [(https.bind, each) for each in (https.port, https.redirect) if each] if https else []
+        named = ", ".join(str(each) for _, each in wanted)
+        if not wanted or self.proxy().running:
+            return Finding("port", "ok", f"{named} is ours" if wanted else "chosen at the first deploy")
         try:
-            ports.require_free(bind, port)
+            for bind, each in wanted:
+                ports.require_free(bind, each)
         except DcopsError as error:
             return Finding("port", "fail", f"{error.what}: {error.why}", fix=error.do)
-        return Finding("port", "ok", f"{port} is free")
+        return Finding("port", "ok", f"{named} is free")
 
     def _finding_of_disk(self) -> Finding:
         free = shutil.disk_usage(self._places.project.root).free
@@ -430,6 +458,17 @@ class ProcessEngine:
         if free < MINIMUM_FREE:
             return Finding("disk", "warn", detail, fix="make room: builds, logs and backups need about 1 GB")
         return Finding("disk", "ok", detail)
+
+
+def _listen(bind: str, port: int) -> str:
+    return f"[{bind}]:{port}" if ":" in bind else f"{bind}:{port}"
+
+
+def _addresses(proxy: dict[str, Any] | None) -> list[Sequence[Any]]:
+    """Where a proxy listens, by its record; one of an earlier version tells of the plain listener only."""
+    if proxy is None:
+        return []
+    return proxy.get("addresses") or [(proxy["bind"], proxy["port"])]
 
 
 def _delete_log(log: Path) -> None:

@@ -12,7 +12,7 @@ from dcops.core.deployment import Deployment, Entry, ToggleState
 from dcops.core.plan import digest
 from dcops.core.protocols import InstanceState, ProxyState, Role
 from dcops.errors import NotFound, PreconditionMissing
-from dcops.records import history, instances, journal, toggles
+from dcops.records import history, instances, journal, proxy, toggles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from dcops.operations.world import Place
     from dcops.records.instances import InstanceRecord
     from dcops.records.journal import Unfinished
+    from dcops.records.proxy import ProxyRecord
 
 POINTER = "current"
 MODEL_POINTER = "model"
+MAINTENANCE = "maintenance"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Current:
         model: Id of the scripted model's instance, empty when none runs.
         roles: The role in each instance's control file.
         generations: The toggle generation in each instance's control file.
+        proxied: The proxy as it was last started.
+        maintenance: Seconds that users are told to wait; None when there is no maintenance.
     """
 
     pointer: str = ""
@@ -50,6 +54,8 @@ class Current:
     toggles: ToggleState = field(default_factory=ToggleState)
     unfinished: Unfinished | None = None
     proxy: ProxyState = field(default_factory=lambda: ProxyState(running=False))
+    proxied: ProxyRecord | None = None
+    maintenance: int | None = None
 
     @cached_property
     def deployment(self) -> Deployment | None:
@@ -82,7 +88,7 @@ def observe(place: Place) -> Current:
     store = place.store
     listing = store.list(instances.DIRECTORY)[instances.DIRECTORY]
     names = [name.removesuffix(".json") for name in listing]
-    fixed = (POINTER, MODEL_POINTER, history.PATH, toggles.PATH, journal.PATH)
+    fixed = (POINTER, MODEL_POINTER, MAINTENANCE, history.PATH, toggles.PATH, journal.PATH, proxy.PATH)
     role_files = {name: f"instances/{name}/role.json" for name in names}
     toggle_files = {name: f"instances/{name}/toggles.json" for name in names}
     contents = store.read(*fixed, *map(instances.path, names), *role_files.values(), *toggle_files.values())
@@ -104,6 +110,8 @@ def observe(place: Place) -> Current:
         toggles=toggles.parse(contents[toggles.PATH]),
         unfinished=journal.parse(contents[journal.PATH]),
         proxy=place.engine.proxy(),
+        proxied=proxy.parse(contents[proxy.PATH]),
+        maintenance=int(seconds) if (seconds := contents[MAINTENANCE]) else None,
     )
 
 

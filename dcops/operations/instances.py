@@ -184,3 +184,14 @@ def running_turns(place: Place, records: Iterable[InstanceRecord]) -> Mapping[st
         except DcopsError:
             turns[record.id] = 0
     return turns
+
+
+def open_streams(place: Place, records: Iterable[InstanceRecord]) -> int | None:
+    """Number of event streams that are open at these instances; None where one does not say."""
+    counts = []
+    for record in records:
+        try:
+            counts.append(place.client(record, timeout=2.0).open_streams())
+        except DcopsError:
+            counts.append(0)  # what does not answer streams nothing
+    return None if None in counts else sum(filter(None, counts))

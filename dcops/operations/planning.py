@@ -12,8 +12,9 @@ from dcops.core.plan import STEPS, Plan, Step
 from dcops.core.toggles import changes
 from dcops.errors import PreconditionMissing
 from dcops.operations.current import refuse_unfinished
+from dcops.operations.instances import open_streams
 from dcops.operations.steps.build import model_revision
-from dcops.operations.steps.start import proxy_digest
+from dcops.operations.steps.start import proxy_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,6 +99,7 @@ def make_plan(
     if kind != "rollback" and serving and not toggles_set and serving.revision.like(revision):
         # Another instance of the same takes its place, also for a later rollback.
         toggles_set, restores = serving.toggles_set, serving
+    proxy = any(step.id == "proxy" for step in steps)
     return Plan(
         id=f"{kind}-{secrets.token_hex(4)}",
         kind=kind,
@@ -107,6 +109,7 @@ def make_plan(
         current=serving,
         before=current.toggles,
         candidate=candidate,
+        options={"proxy": proxy_record(place).spec.digest} if proxy else {},
         twin=twin,
         based_on=current.digest,
         steps=tuple(steps),
@@ -183,7 +186,7 @@ def _steps(
     # A fresh candidate starts with the new values; one that runs already must be told, unless it knows.
     knows = current.generations.get(candidate) == current.toggles.generation
     toggles = not fresh and not (knows and current.toggles.values == revision.toggles)
-    proxy = not current.proxy.running or current.proxy.configuration != proxy_digest(place)
+    proxy = not current.proxy.running or current.proxy.configuration != proxy_record(place).spec.digest
     scripted = bool(twin) or not revision.real_model
     model = scripted and (needs_model(place, current) if fresh else not current.runs(current.model))
     build = model or (fresh and not place.engine.has_build(revision.build))
@@ -254,11 +257,20 @@ def describe_changes(current: Current, revision: Revision) -> list[str]:
 
 
 def _proxy_changes(place: Place, current: Current) -> list[str]:
-    if not current.proxy.running or current.proxy.configuration == proxy_digest(place):
+    wanted = proxy_record(place)
+    if not current.proxy.running or current.proxy.configuration == wanted.spec.digest:
         return []
-    port = f"port {current.proxy.port} -> {place.choice.port}; "
-    moved = port if current.proxy.port != place.choice.port else ""
-    return [f"proxy      {moved}it starts anew, which cuts open streams"]
+    # A proxy of an earlier version tells of no settings.
+    before = current.proxied.settings if current.proxied else {}
+    lines = [
+        f"proxy      {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
+        for change in (changes(before, wanted.settings) if before else [])
+    ]
+    users = [current.records[name] for name in (*current.with_role("serving"), *current.with_role("warm"))]
+    cut = {None: "open streams are cut", 0: "no stream is open now", 1: "1 open stream is cut"}
+    count = open_streams(place, users)
+    said = cut.get(count, f"{count} open streams are cut")
+    return [*lines, f"proxy      it starts anew: {said}; clients come back by themselves"]
 
 
 def _shown(value: Any) -> str:

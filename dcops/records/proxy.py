@@ -1,12 +1,44 @@
-"""How the proxy of an environment was last started: its configuration and where it listens."""
+"""How the proxy of an environment was last started: enough to start it so again."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dcops.core.protocols import Https, ProxySpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PATH = "records/proxy.json"
 
 
+@dataclass(frozen=True, slots=True)
+class ProxyRecord:
+    """A proxy as it was started.
+
+    Attributes:
+        settings: What ``environment.yaml`` said of it, by key; empty when an earlier version started it.
+    """
+
+    spec: ProxySpec
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def dump(self) -> bytes:
+        return json.dumps({**asdict(self.spec), "settings": dict(self.settings)}, sort_keys=True).encode()
+
+
+def parse(content: bytes | None) -> ProxyRecord | None:
+    """What ``dump`` has written; None when the proxy was never started."""
+    if not content:
+        return None
+    document = json.loads(content)
+    settings, https = document.pop("settings", {}), document.pop("https", None)
+    return ProxyRecord(ProxySpec(**document, https=Https(**https) if https else None), settings)
+
+
 def port(content: bytes | None) -> int | None:
     """The port of the record; None when the proxy was never started."""
-    return None if content is None else int(json.loads(content)["port"])
+    record = parse(content)
+    return record.spec.port if record else None

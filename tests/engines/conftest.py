@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dcops.core.environment import Environment, Project
-from dcops.core.protocols import BuildContext, Engine, InstanceSpec, Role
+from dcops.core.protocols import BuildContext, Engine, InstanceSpec, ProxySpec, Role
 from dcops.engines.docker import DockerEngine
 from dcops.engines.fake import FakeEngine
 from dcops.engines.ports import free_port
@@ -92,7 +92,7 @@ class Rig:
         self.start(engine, *specs)
         port = free_port(f"public {self.root}")
         content = configuration(engine.layout(port), api_url="https://api.invalid", grace_seconds=1)
-        engine.start_proxy(content, bind="127.0.0.1", port=port)
+        engine.start_proxy(ProxySpec(content.decode(), "127.0.0.1", port))
         engine.store().write({"current": engine.address(specs[0].id).encode()})
         site = Site(port)
         for spec in specs:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dcops.core.ignore import Ignore
+from dcops.core.protocols import ProxySpec
 from dcops.core.release import release_id
 from dcops.engines.ports import free_port
 from dcops.errors import NotFound, OperationFailed, PreconditionMissing
@@ -322,7 +323,7 @@ def test_starting_the_proxy_twice_leaves_it_alone(real: Rig) -> None:
     assert before.version
     content = configuration(engine.layout(site.port), api_url="https://api.invalid", grace_seconds=1)
     connection = socket.create_connection(("127.0.0.1", site.port))
-    engine.start_proxy(content, bind="127.0.0.1", port=site.port)
+    engine.start_proxy(ProxySpec(content.decode(), "127.0.0.1", site.port))
     connection.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
     assert connection.recv(15) == b"HTTP/1.1 200 OK"
     connection.close()
@@ -334,7 +335,7 @@ def test_another_configuration_takes_effect_on_the_same_port(real: Rig) -> None:
     site = real.serve(engine, real.spec("one"))
     before = engine.proxy()
     content = configuration(engine.layout(site.port), api_url="https://other.invalid", grace_seconds=1)
-    engine.start_proxy(content, bind="127.0.0.1", port=site.port)
+    engine.start_proxy(ProxySpec(content.decode(), "127.0.0.1", site.port))
     site.wait_for("one")
     assert engine.proxy().configuration != before.configuration
     assert engine.proxy().port == before.port
@@ -347,7 +348,7 @@ def test_a_port_that_is_taken_is_refused_with_its_owner(real: Rig) -> None:
         port = other.getsockname()[1]
         content = configuration(engine.layout(port), api_url="https://api.invalid")
         with pytest.raises(PreconditionMissing) as caught:
-            engine.start_proxy(content, bind="127.0.0.1", port=port)
+            engine.start_proxy(ProxySpec(content.decode(), "127.0.0.1", port))
     assert caught.value.code == "DC-PORT-TAKEN"
     assert f"pid {os.getpid()}" in caught.value.why
     assert not engine.proxy().running
@@ -373,11 +374,8 @@ def test_two_environments_do_not_know_each_other(real: Rig) -> None:
     for number, engine in enumerate(engines):
         real.start(engine, replace(real.spec("one"), variables={"DCOPS_INSTANCE": f"number {number}"}))
         port = free_port(f"{number} {real.root}")
-        engine.start_proxy(
-            configuration(engine.layout(port), api_url="https://api.invalid", grace_seconds=1),
-            bind="127.0.0.1",
-            port=port,
-        )
+        content = configuration(engine.layout(port), api_url="https://api.invalid", grace_seconds=1)
+        engine.start_proxy(ProxySpec(content.decode(), "127.0.0.1", port))
     engines[0].store().write({"current": b"0"})
     assert engines[1].store().read("current") == {"current": None}
     engines[0].remove(with_data=True)

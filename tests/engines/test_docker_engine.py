@@ -17,7 +17,7 @@ import pytest
 
 from dcops import proxy
 from dcops.core.environment import Project
-from dcops.core.protocols import BuildContext, InstanceSpec
+from dcops.core.protocols import BuildContext, InstanceSpec, ProxySpec
 from dcops.engines.docker_objects import INSTANCE_USER, PROXY_USER
 from dcops.engines.ports import free_port
 from dcops.errors import NotFound, OperationFailed, PreconditionMissing
@@ -142,12 +142,12 @@ def world(
     port = free_port(engine.project.slug)
     made = World(engine, docker_daemon, port, built.build)
     # The published network's gateway address is this machine.
-    engine.start_proxy(b'{"admin": {"disabled": true}}', bind="127.0.0.1", port=port)
+    engine.start_proxy(ProxySpec('{"admin": {"disabled": true}}', "127.0.0.1", port))
     found = docker_daemon.container(f"dcops-{engine.project.slug}-dev-proxy")
     assert found is not None
     host = next(iter(found["NetworkSettings"]["Networks"].values()))["Gateway"]
     text = proxy.configuration(engine.layout(port), api_url=f"http://{host}{api}")
-    engine.start_proxy(text, bind="127.0.0.1", port=port)
+    engine.start_proxy(ProxySpec(text.decode(), "127.0.0.1", port))
     engine.start(spec("one", built.build))
     engine.start(spec("two", built.build, role="twin", shared_state=False))
     engine.store().write({"current": engine.address("one").encode(), f"gateway/api/{TOKEN}": b""})
@@ -374,12 +374,12 @@ def test_a_taken_port_names_its_owner_and_the_proxy_stays(
     text = proxy.configuration(world.engine.layout(0), api_url="http://127.0.0.1:1")
     other = docker_engines("other")
     with pytest.raises(PreconditionMissing) as caught:
-        other.start_proxy(text, bind="127.0.0.1", port=world.port)
+        other.start_proxy(ProxySpec(text.decode(), "127.0.0.1", world.port))
     assert caught.value.code == "DC-PORT-TAKEN"
     assert "-dev-proxy" in caught.value.detail["owner"]
     with socket.create_server(("127.0.0.1", 0)) as held:
         with pytest.raises(PreconditionMissing) as caught:
-            world.engine.start_proxy(text, bind="127.0.0.1", port=held.getsockname()[1])
+            world.engine.start_proxy(ProxySpec(text.decode(), "127.0.0.1", held.getsockname()[1]))
         assert f"pid {_pid()}" in caught.value.detail["owner"]
     assert world.engine.proxy().port == world.port
     until(lambda: world.get("/healthz")[0] == 200)

@@ -19,7 +19,7 @@ import pytest
 
 from dcops import proxy
 from dcops.core.environment import Environment, Project
-from dcops.core.protocols import BuildContext, InstanceSpec
+from dcops.core.protocols import BuildContext, InstanceSpec, ProxySpec
 from dcops.engines.docker import DockerEngine
 from dcops.engines.docker_daemon import Daemon
 from dcops.engines.ports import free_port
@@ -169,7 +169,7 @@ def test_all_that_served_comes_back_with_the_daemon(dockerd: Dockerd, tmp_path: 
     engine.prepare()
     engine.build(context, lambda _: None)
     text = proxy.configuration(engine.layout(port), api_url="https://api.invalid")
-    engine.start_proxy(text, bind="127.0.0.1", port=port)
+    engine.start_proxy(ProxySpec(text.decode(), "127.0.0.1", port))
     engine.start(spec("one", context))
     engine.start(spec("gone", context, role="candidate", shared_state=False))
     engine.store().write({"current": b"one:8000"})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dcops.core.protocols import ProxySpec
 from dcops.engines.process import ProcessEngine
 from dcops.errors import PreconditionMissing
 
@@ -309,5 +310,5 @@ def test_a_proxy_that_cannot_start_says_why(rig: Rig) -> None:
     engine = rig.engine()
     engine.prepare()
     with pytest.raises(Exception, match="proxy does not start") as caught:
-        engine.start_proxy(b'{"apps": {"nonsense": {}}}', bind="127.0.0.1", port=23456)
+        engine.start_proxy(ProxySpec('{"apps": {"nonsense": {}}}', "127.0.0.1", 23456))
     assert "nonsense" in getattr(caught.value, "why", "")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from dcops import proxy
 from dcops.core.deployment import Revision, ToggleState
+from dcops.core.protocols import ProxySpec
+from dcops.errors import PreconditionMissing
 from dcops.operations import instances
 from dcops.operations.current import MODEL_POINTER, Current, observe
-from dcops.records.proxy import PATH as PROXY
+from dcops.records.proxy import PATH, ProxyRecord, parse
 
 if TYPE_CHECKING:
     from dcops.operations.steps.run import Run
@@ -20,41 +20,57 @@ if TYPE_CHECKING:
 API_KEY = "api-key"
 
 
-def proxy_configuration(place: Place) -> bytes:
-    return proxy.configuration(place.engine.layout(place.choice.port), api_url=place.environment.api_url)
-
-
-def proxy_digest(place: Place) -> str:
-    return hashlib.sha256(proxy_configuration(place)).hexdigest()
+def proxy_record(place: Place) -> ProxyRecord:
+    """The proxy that the environment's files ask for."""
+    environment, port = place.environment, place.choice.port
+    https = environment.https
+    configuration = proxy.configuration(place.engine.layout(port), api_url=environment.api_url, https=https)
+    spec = ProxySpec(configuration.decode(), environment.bind, port, https)
+    settings = {"port": port, "bind": environment.bind, "api_url": environment.api_url}
+    if https is not None:
+        settings |= {"domain": https.domain}
+        settings |= {f"https.{name}": value for name, value in asdict(https).items() if name != "domain"}
+    return ProxyRecord(spec, settings)
 
 
 def start_proxy(run: Run) -> None:
-    place = run.place
-    _serve_through(place, proxy_configuration(place).decode(), place.environment.bind, place.choice.port)
+    """Start the proxy that was planned.
+
+    Raises:
+        PreconditionMissing: The environment's files ask for another one by now.
+    """
+    record = proxy_record(run.place)
+    if run.plan.options.get("proxy") not in {None, record.spec.digest}:
+        raise PreconditionMissing(
+            "DC-PLAN-STALE",
+            f"the plan for {run.place.name} has another proxy than environment.yaml asks for now",
+            why="the file was changed since the plan was made",
+            do=f"dcops plan {run.place.name}",
+        )
+    _serve_through(run.place, record)
 
 
 def undo_proxy(run: Run) -> None:
-    """Back to the earlier configuration and port; a first proxy stays, it serves nothing."""
-    if before := run.values.get("proxy"):
-        _serve_through(run.place, **json.loads(before))
+    """Back to the earlier configuration and ports; a first proxy stays, it serves nothing."""
+    if before := parse(run.values.get("proxy", "").encode()):
+        _serve_through(run.place, before)
 
 
 def restore_proxy(place: Place) -> None:
     """The proxy as it was last started, where even that is gone."""
-    if not place.engine.proxy().running and (before := proxy_before(place)):
-        _serve_through(place, **json.loads(before))
+    if not place.engine.proxy().running and (before := parse(place.store.read(PATH)[PATH])):
+        _serve_through(place, before)
 
 
 def proxy_before(place: Place) -> str:
     """What ``undo_proxy`` needs, as it was written down when the proxy was started."""
-    return (place.store.read(PROXY)[PROXY] or b"").decode()
+    return (place.store.read(PATH)[PATH] or b"").decode()
 
 
-def _serve_through(place: Place, configuration: str, bind: str, port: int) -> None:
-    place.engine.start_proxy(configuration.encode(), bind=bind, port=port)
-    document = {"configuration": configuration, "bind": bind, "port": port}
-    place.store.write({PROXY: json.dumps(document, sort_keys=True).encode()})
-    place.local.decide(replace(place.choice, port=port))
+def _serve_through(place: Place, record: ProxyRecord) -> None:
+    place.engine.start_proxy(record.spec)
+    place.store.write({PATH: record.dump()})
+    place.local.decide(replace(place.choice, port=record.spec.port))
 
 
 def write_key(place: Place) -> None:
