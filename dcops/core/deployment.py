@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from dcops.core.release import SessionJournal
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -39,6 +41,7 @@ class Revision:
         schema: Its toggle schema, empty when it has no toggles.
         configuration: What the environment gave it: limits, variables, model, hosts.
         toggles: Values in force, as in ``toggles.yaml`` (without defaults).
+        journal: The session journal that it needs, where it keeps one that is migrated.
     """
 
     release: str
@@ -49,6 +52,7 @@ class Revision:
     schema: dict[str, Any]
     configuration: dict[str, Any]
     toggles: dict[str, Any]
+    journal: SessionJournal | None = None
 
     @property
     def short(self) -> str:
@@ -68,7 +72,9 @@ class Revision:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Revision:
-        return cls(**{**document, "command": tuple(document["command"])})
+        journal = document.get("journal")  # older records know nothing of it
+        parsed = {"journal": SessionJournal.from_json(journal) if journal else None}
+        return cls(**{**document, "command": tuple(document["command"]), **parsed})
 
 
 @dataclass(frozen=True, slots=True)

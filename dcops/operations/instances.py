@@ -47,35 +47,52 @@ def start(
         operator=f"operator/{instance}/{secrets.token_hex(32)}",
     )
     place.store.write(record.files())
-    configuration = revision.configuration
-    stop_seconds = float(configuration["drain_timeout"]) + 5
-    place.engine.start(
-        InstanceSpec(
-            id=instance,
-            role=role,
-            build=revision.build,
-            release=revision.release,
-            command=revision.command,
-            variables={
-                **configuration["variables"],
-                "DCOPS_RELEASE": revision.release,
-                "DCOPS_INSTANCE": instance,
-                "DCOPS_ENVIRONMENT": place.name,
-                "DCOPS_STOP_SECONDS": str(configuration["drain_timeout"]),
-                "ANTHROPIC_API_KEY": record.gateway_token,
-            },
-            control={
-                "toggles.json": toggle_document(revision, toggles),
-                "access.json": access.document(place.access.add(place.local.token(), actor()), revision),
-                "role.json": role_document(role),
-            },
-            shared_state=role not in {"twin", "model"},
-            egress=tuple(configuration.get("egress", ())),
-            limits=Limits(**configuration["limits"]),
-            stop_seconds=stop_seconds,
-        )
-    )
+    control = {
+        "toggles.json": toggle_document(revision, toggles),
+        "access.json": access.document(place.access.add(place.local.token(), actor()), revision),
+        "role.json": role_document(role),
+    }
+    spec = specification(place, instance, role, revision, control=control, token=record.gateway_token)
+    place.engine.start(spec)
     return record
+
+
+def specification(
+    place: Place,
+    instance: str,
+    role: Role,
+    revision: Revision,
+    *,
+    control: Mapping[str, bytes] | None = None,
+    token: str = "",
+) -> InstanceSpec:
+    """What the engine is told of an instance.
+
+    Args:
+        control: Files of its control directory; a one-off run needs none.
+        token: Its gateway token.
+    """
+    configuration = revision.configuration
+    return InstanceSpec(
+        id=instance,
+        role=role,
+        build=revision.build,
+        release=revision.release,
+        command=revision.command,
+        variables={
+            **configuration["variables"],
+            "DCOPS_RELEASE": revision.release,
+            "DCOPS_INSTANCE": instance,
+            "DCOPS_ENVIRONMENT": place.name,
+            "DCOPS_STOP_SECONDS": str(configuration["drain_timeout"]),
+            "ANTHROPIC_API_KEY": token,
+        },
+        control=control or {},
+        shared_state=role not in {"twin", "model"},
+        egress=tuple(configuration.get("egress", ())),
+        limits=Limits(**configuration["limits"]),
+        stop_seconds=float(configuration["drain_timeout"]) + 5,
+    )
 
 
 def remove(place: Place, record: InstanceRecord) -> None:

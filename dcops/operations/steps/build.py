@@ -36,6 +36,7 @@ def revision_of(place: Place, release: Release, configuration: dict[str, object]
         schema=release.schema,
         configuration=dict(configuration),
         toggles={},
+        journal=implementation.journal,
     )
 
 
