@@ -46,7 +46,9 @@ def read_manifest(directory: Path) -> tuple[Backup, list[Member]]:
     if digest != _digest(manifest) or manifest["backup"]["id"] != directory.name:
         raise CorruptError("its manifest is damaged")
     stored = sum(each.stat().st_size for each in directory.iterdir())
-    return Backup(**manifest["backup"], stored=stored), manifest["members"]
+    told = {"left_out": (), **manifest["backup"]}
+    told["left_out"] = tuple(told["left_out"])
+    return Backup(**told, stored=stored), manifest["members"]
 
 
 def canonical(document: dict[str, Any]) -> bytes:

@@ -175,6 +175,7 @@ class BackupRepository:
             bytes=sum(member.get("size", 0) for member in files),
             data=bool(data),
             data_bytes=sum(member["size"] for member in data),
+            left_out=content.left_out,
             deployment=content.deployment,
             toggles=content.toggles,
         )

@@ -33,6 +33,7 @@ class BackupContent:
         toggles: The values in force.
         reason: Why it is made, for people.
         data: Tar file of sessions and workspace, where they are asked for.
+        left_out: What of them could not be read, and is not in it.
     """
 
     environment: str
@@ -44,6 +45,7 @@ class BackupContent:
     toggles: Mapping[str, Any]
     reason: str = ""
     data: Path | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Backup:
         bytes: Their size before compression.
         data: Whether it holds sessions and workspace.
         data_bytes: Their size before compression.
+        left_out: What of them could not be read, and is not in it.
         stored: Bytes it takes in the repository.
         damaged: Why its manifest cannot be used; then only the id says something.
     """
@@ -70,6 +73,7 @@ class Backup:
     bytes: int = 0
     data: bool = False
     data_bytes: int = 0
+    left_out: tuple[str, ...] = ()
     stored: int = 0
     deployment: Mapping[str, Any] = field(default_factory=dict)
     toggles: Mapping[str, Any] = field(default_factory=dict)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dcops.core.protocols import Platform
 
 
+NAMED = 4
+
+
 @dataclass(frozen=True, slots=True)
 class SessionJournal:
     """The session journal as a release writes it, or as it is found.
@@ -94,3 +97,19 @@ def build_id(release: str, platform: Platform) -> str:
     """sha256 over the release and the platform it is made runnable for."""
     document = {"format": 1, "release": release, **asdict(platform)}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def file_changes(before: Iterable[TreeEntry], after: Iterable[TreeEntry]) -> list[str]:
+    """How many files are added, changed and removed, with the first names: one line each, for people."""
+    old, new = ({each.path: each for each in entries} for entries in (before, after))
+    kinds = {
+        "added": sorted(new.keys() - old.keys()),
+        "changed": sorted(path for path in new.keys() & old.keys() if new[path] != old[path]),
+        "removed": sorted(old.keys() - new.keys()),
+    }
+    return [f"{len(paths)} {kind}: {_named(paths)}" for kind, paths in kinds.items() if paths]
+
+
+def _named(paths: list[str]) -> str:
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return ", ".join(paths[:NAMED]) + more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dcops.backups.store import BackupRepository
@@ -20,8 +21,11 @@ def repository(place: Place) -> BackupRepository:
     return BackupRepository(place.environment.backups)
 
 
-def take(place: Place, current: Current, *, reason: str) -> Backup:
+def take(place: Place, current: Current, *, reason: str, with_data: bool = False) -> Backup:
     """Back up what serves: its files, the environment's files as they are, its record, toggles in force.
+
+    Args:
+        with_data: Sessions and workspace too, as they are at this moment.
 
     Raises:
         NotFound: Nothing serves.
@@ -43,15 +47,25 @@ def take(place: Place, current: Current, *, reason: str) -> Backup:
         toggles=current.toggles.values,
         reason=reason,
     )
-    return repository(place).create(content)
+    if not with_data:
+        return repository(place).create(content)
+    saved = place.local.directory / "saved-state.tar"
+    saved.unlink(missing_ok=True)  # of one that was killed
+    try:
+        left_out = place.engine.save_state(saved)
+        return repository(place).create(replace(content, data=saved, left_out=tuple(left_out)))
+    finally:
+        saved.unlink(missing_ok=True)
 
 
 def do(run: Run) -> None:
     if "backup" in run.values:
         return
-    backup = take(run.place, run.current, reason=_reason(run))
+    backup = take(run.place, run.current, reason=_reason(run), with_data=run.plan.has("stop"))
     run.values["backup"] = backup.id
     run.say("backup", backup.id)
+    if backup.left_out:
+        run.say("backup", f"not in it, as it cannot be read or leads out: {', '.join(backup.left_out)}")
 
 
 def _reason(run: Run) -> str:

@@ -1,0 +1,82 @@
+"""End all that has the session journal open, for what nothing may run beside; and put everything back."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from dcops.errors import PreconditionMissing
+from dcops.operations import instances
+from dcops.operations.steps.backup import repository
+
+if TYPE_CHECKING:
+    from dcops.core.backup import Backup
+    from dcops.operations.current import Current
+    from dcops.operations.steps.run import Run
+    from dcops.operations.world import Place
+
+
+def stop(run: Run) -> None:
+    """Their containers or programs stay, so that the one that served can be started again."""
+    for name in users(run):
+        run.place.engine.stop(name, remove=False)
+
+
+def start_again(run: Run) -> None:
+    place, old = run.place, run.current.record
+    if old is None:
+        return
+    place.engine.revive([old.id])
+    place.engine.keep(old.id, always=True)
+    instances.await_ready(place, old, timeout=place.environment.ready_timeout)
+
+
+def users(run: Run) -> list[str]:
+    """Instances that share state and workspace; the one that serves last, so that it serves longest."""
+    current, plan = run.current, run.plan
+    others = current.instances.keys() - {current.model, plan.candidate, plan.twin, current.serving}
+    return [*sorted(others), *({current.serving} & current.instances.keys())]
+
+
+def restore(run: Run) -> None:
+    """Sessions and workspace of the backup take the place of those that are there."""
+    _load(run, run.plan.options["restore"])
+
+
+def put_back(run: Run) -> None:
+    """Sessions and workspace as they were when all was stopped; an additive migration needs no such thing."""
+    if run.plan.has("stop") and (backup := run.values.get("backup")):
+        _load(run, backup)
+
+
+def _load(run: Run, identity: str) -> None:
+    place = run.place
+    stop(run)  # somebody may have started them, between a crash and now
+    directory = place.local.directory / "restoring"
+    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        restored = repository(place).extract(identity, directory, with_data=True)
+        if restored.data is None:
+            raise no_data(repository(place).get(identity), place)
+        place.engine.load_state(restored.data)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def no_data(backup: Backup, place: Place) -> PreconditionMissing:
+    return PreconditionMissing(
+        "DC-BACKUP-NO-DATA",
+        f"{backup.id} holds no sessions and no workspace",
+        why="it was made without --with-data",
+        do=f"dcops rollback {backup.id} --env {place.name} leaves those of now; "
+        "dcops backup list shows which hold some",
+        backup=backup.id,
+    )
+
+
+def lasts(current: Current) -> bool:
+    """Whether an unfinished operation has stopped what served, and nothing serves until it is ended."""
+    left = current.unfinished
+    return (
+        left is not None and left.plan.has("stop") and "stop" in {*left.done, left.started} - {*left.undone}
+    )
