@@ -91,9 +91,9 @@ def _domain_servers(layout: ProxyLayout, https: Https) -> Json:
     if https.redirect:
         to = f"{https.url}{_URI}"
         moved = {"handler": "static_response", "status_code": "308", "headers": {"Location": [to]}}
-        servers["redirect"] = _server(
-            layout.redirect_listen, [_route(moved, match=named), stranger], _PUBLIC_FAILURE
-        )
+        routes = [_route(moved, match=named), stranger]
+        servers["redirect"] = _server(layout.redirect_listen, routes, _PUBLIC_FAILURE)
+        servers["redirect"] |= {"logs": {"default_logger_name": "redirect"}}
     return servers
 
 
@@ -162,6 +162,8 @@ def _public_routes(layout: ProxyLayout) -> list[Json]:
 
 def _maintenance(layout: ProxyLayout) -> Json:
     """While the flag is there only the probes pass; what it holds are the seconds that clients shall wait."""
+    # Logged under a name of its own: it says nothing of how the agent does.
+    named = {"handler": "vars", "access_logger_names": ["maintenance"]}
     wait = {"Retry-After": [_content(f"{layout.control}/maintenance")]}
     page = _answer("503", _MAINTENANCE_PAGE) | {
         "headers": {"Content-Type": ["text/html; charset=utf-8"], "Cache-Control": ["no-store"]} | wait
@@ -170,7 +172,7 @@ def _maintenance(layout: ProxyLayout) -> Json:
     told["headers"] |= wait
     closed = _file(layout.control, "/maintenance") | {"not": [{"path": ["/healthz", "/readyz"]}]}
     browser = {"header": {"Accept": ["*text/html*"]}}
-    return _route(_routes(_route(page, match=browser), _route(told)), match=closed)
+    return _route(named, _routes(_route(page, match=browser), _route(told)), match=closed)
 
 
 def _gateway_routes(layout: ProxyLayout, api_url: str) -> list[Json]:

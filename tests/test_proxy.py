@@ -410,6 +410,25 @@ def test_under_maintenance_users_are_told_when_to_come_back(proxy: Proxy) -> Non
     assert proxy.send("POST", "/x")[0] == 200
 
 
+def test_requests_under_maintenance_are_logged_apart(proxy: Proxy) -> None:
+    maintenance(proxy)
+    for path in ("/marked-shut", "/healthz?marked-probe"):
+        proxy.send("GET", path)
+    proxy.ask("POST", "/v1/messages?marked-model")
+    loggers = {
+        "shut": "http.log.access.maintenance",
+        "probe": "http.log.access",
+        "model": "http.log.access.gateway",
+    }
+
+    def logged() -> dict[str, str]:
+        lines = [json.loads(line) for line in (proxy.root / "log" / "access.log").read_text().splitlines()]
+        found = {line["request"]["uri"].partition("marked-")[2]: line["logger"] for line in lines}
+        return {name: logger for name, logger in found.items() if name in loggers}
+
+    until(lambda: logged() == loggers)
+
+
 def test_under_maintenance_probes_and_operators_reach_the_instance(proxy: Proxy) -> None:
     maintenance(proxy)
     assert proxy.send("GET", "/healthz") == proxy.send("GET", "/readyz") == (200, {"reasons": []})

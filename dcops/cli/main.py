@@ -36,6 +36,7 @@ COMMANDS = {
     "backup": "Make, list and show restorable snapshots.",
     "start": "Start again what served, after a stop or a reboot.",
     "stop": "Stop an environment's instances and proxy; everything is kept.",
+    "maintenance": "Answer users that the agent is under maintenance.",
     "restart": "Replace the serving instance by a fresh one of the same release.",
     "down": "Remove an environment from its engine.",
     "completion": "Print the completion script of a shell.",

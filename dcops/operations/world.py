@@ -42,6 +42,10 @@ def _silent(_event: OperationEvent) -> None:
     return
 
 
+def _no(_question: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class World:
     """One project, and how to reach its parts.
@@ -51,6 +55,7 @@ class World:
         probe: Whether a Docker daemon answers and the base image is there, and else why not.
         cache: For dependencies and other content that can be made again.
         environ: Environment variables of the user.
+        ask: Puts a question that a gate leaves open to whoever is there; nobody is a no.
     """
 
     project: Project
@@ -60,6 +65,7 @@ class World:
     cache: Path
     emit: Emit = _silent
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    ask: Callable[[str], bool] = _no
 
     def local(self, name: str) -> LocalState:
         return LocalState(self.project.root / ".dcops" / name)
@@ -121,6 +127,12 @@ class Place:
     @property
     def url(self) -> str:
         return f"http://{self.environment.bind}:{self.choice.port}"
+
+    @property
+    def public_url(self) -> str:
+        """Where the proxy serves the domain; empty without one."""
+        record = proxy.parse(self.store.read(proxy.PATH)[proxy.PATH])
+        return record.public_url if record else ""
 
     @cached_property
     def store(self) -> ControlStore:

@@ -25,6 +25,11 @@ class ProxyRecord:
     spec: ProxySpec
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def public_url(self) -> str:
+        """Where the domain is served; empty without one."""
+        return self.spec.https.url if self.spec.https else ""
+
     def dump(self) -> bytes:
         return json.dumps({**asdict(self.spec), "settings": dict(self.settings)}, sort_keys=True).encode()
 

@@ -82,9 +82,14 @@ def _detail(entry: Entry) -> str:
     if entry.deployment is not None:
         parts.append(f"{entry.deployment.revision.short} (#{entry.deployment.number})")
     parts += [f"{name}={_shown(new)}" for name, (_old, new) in entry.data.get("changed", {}).items()]
+    parts += [_maintenance(entry.data["maintenance"]["after"])] if entry.data.get("maintenance") else []
     parts += [str(entry.data[key]) for key in ("backup", "error") if entry.data.get(key)]
     parts += [f"'{entry.reason}'"] if entry.reason else []
     return "  ".join(parts)
+
+
+def _maintenance(seconds: int | None) -> str:
+    return "off" if seconds is None else f"on, Retry-After {seconds} s"
 
 
 def _shown(value: Any) -> str:

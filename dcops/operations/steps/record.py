@@ -56,7 +56,7 @@ def _deployment(run: Run) -> Deployment:
         restores=plan.restores,
         toggles_set=plan.toggles_set,
         backup=run.values.get("backup", ""),
-        state=journal_id(run.place),
+        state=journal_id(run),
         at=time.time(),
     )
 
@@ -79,10 +79,12 @@ def entry(run: Run, result: str, deployment: Deployment | None = None, error: st
     )
 
 
-def journal_id(place: Place) -> str:
+def journal_id(run: Run) -> str:
     """The session journal's id that the serving instance names; empty for implementations without one."""
     try:
-        return str(place.client().instance().get("state", {}).get("id", ""))
+        # By its name: users may be shut out.
+        serving = run.place.client(run.find(run.plan.candidate))
+        return str(serving.instance().get("state", {}).get("id", ""))
     except DcopsError:
         return ""
 
