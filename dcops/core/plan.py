@@ -106,6 +106,7 @@ STEPS: dict[str, Step] = {
         Step("build", "make the release runnable"),
         Step("proxy", "start the proxy", "put the earlier configuration and port back"),
         Step("model", "start the scripted model", "leave it running"),
+        Step("stop", "stop all that has the session journal open", "start what served again"),
         Step("migrate", "add to the session journal what the release needs", "leave it: it only adds"),
         Step("start", "start the candidate beside what serves", "stop the candidate"),
         Step("probe", "probe the candidate"),
@@ -127,6 +128,17 @@ STEPS: dict[str, Step] = {
         Step("post-rollback", "run the hook post-rollback"),
     )
 }
+
+
+OUTAGE: dict[str, Step] = {
+    step.id: step
+    for step in (
+        Step("backup", "snapshot what is there now, with sessions and workspace", "keep the backup"),
+        Step("restore", "put sessions and workspace of the backup in place", "put back those of before"),
+        Step("migrate", "change the session journal", "put sessions and workspace back from the backup"),
+    )
+}
+"""Steps between ``stop`` and ``start``, while nothing else has the session journal open."""
 
 
 def digest(document: Any) -> str:

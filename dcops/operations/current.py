@@ -66,6 +66,12 @@ class Current:
         return self.records.get(self.serving)
 
     @cached_property
+    def stopped(self) -> bool:
+        """Whether an unfinished operation has stopped what served, so that nothing serves until it ends."""
+        left = self.unfinished
+        return left is not None and "stop" in {*left.done, left.started} - {*left.undone}
+
+    @cached_property
     def digest(self) -> str:
         """Of everything that a plan relies on; another one makes the plan stale."""
         number = self.deployment.number if self.deployment else 0
@@ -119,10 +125,11 @@ def refuse_unfinished(current: Current, name: str) -> None:
     """Nothing new starts while something is half done."""
     left = current.unfinished
     if left is not None:
+        serves = "nothing" if current.stopped else "what served before"
         raise PreconditionMissing(
             "DC-UNFINISHED",
             f"a {left.plan.kind} of {name} by {left.by} was interrupted at step '{left.started}'",
-            why="what served before serves until it is finished or taken back",
+            why=f"{serves} serves until it is finished or taken back",
             do=f"dcops resume {name}, or dcops abort {name}",
         )
 

@@ -39,6 +39,7 @@ class DeployRequest:
         sets: Toggle values as written on the command line.
         plan: A saved plan, refused when what runs has moved since.
         lock_wait: Seconds to wait for another operation.
+        breaking: Whether what runs may be stopped for a migration that it could not read.
     """
 
     environment: str
@@ -47,6 +48,7 @@ class DeployRequest:
     reason: str = ""
     plan: Plan | None = None
     lock_wait: float = 0.0
+    breaking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,7 @@ def _plan(place: Place, request: DeployRequest, current: Current) -> Plan:
         source=str(place.environment.implementation),
         reason=request.reason,
         suites=place.environment.suites,
+        breaking=request.breaking,
     )
 
 

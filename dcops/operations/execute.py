@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 from dcops.core.events import OperationEvent
 from dcops.errors import DcopsError, Interrupted, LockLost, NotRestored, OperationFailed
 from dcops.operations.interrupts import Signalled
-from dcops.operations.steps import backup, power, record, start, switch, toggles, verify
+from dcops.operations.steps import (
+    backup,
+    migrate,
+    outage,
+    power,
+    record,
+    start,
+    switch,
+    toggles,
+    verify,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -37,6 +47,9 @@ class StepCode:
 CODE: dict[str, StepCode] = {
     "proxy": StepCode(start.start_proxy, start.undo_proxy),
     "model": StepCode(start.start_model),
+    "stop": StepCode(outage.stop, outage.start_again),
+    "restore": StepCode(outage.restore, outage.put_back),
+    "migrate": StepCode(migrate.do, outage.put_back),
     "start": StepCode(start.start_instances, start.undo_instances),
     "verify": StepCode(verify.do, verify.undo),
     "backup": StepCode(backup.do),

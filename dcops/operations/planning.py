@@ -8,11 +8,12 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core import toggles as core_toggles
-from dcops.core.plan import STEPS, Plan, Step
+from dcops.core.plan import OUTAGE, STEPS, Plan, Step
 from dcops.core.toggles import changes
 from dcops.errors import PreconditionMissing
 from dcops.operations.current import refuse_unfinished
 from dcops.operations.instances import open_streams
+from dcops.operations.session_journal import migration
 from dcops.operations.steps.build import model_revision
 from dcops.operations.steps.start import proxy_record
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dcops.core.deployment import Deployment, Revision
     from dcops.core.environment import Environment
     from dcops.operations.current import Current
+    from dcops.operations.session_journal import Migration
     from dcops.operations.world import Place
 
 Kind = Literal["deploy", "rollback", "restart"]
@@ -67,6 +69,8 @@ def make_plan(
     undoes: int | None = None,
     restores: Deployment | None = None,
     suites: Sequence[str] = (),
+    breaking: bool = False,
+    data: str = "",
 ) -> Plan:
     """The plan that makes ``revision`` serve.
 
@@ -75,18 +79,22 @@ def make_plan(
         undoes: Number of the deployment that a rollback takes back.
         restores: Deployment that it returns to; one that served needs no new verification.
         suites: What the twin is verified by; empty for no twin.
+        breaking: Whether the session journal may be migrated so that what runs cannot read it.
+        data: Backup whose sessions and workspace take the place of those that are there.
 
     Raises:
-        PreconditionMissing: Another operation is half done, or tools of a real model would run on the host as
-            the user without the environment saying so.
+        PreconditionMissing: Another operation is half done, tools of a real model would run on the host as
+            the user without the environment saying so, or the release and the session journal do not fit.
     """
     refuse_unfinished(current, place.name)
     _refuse_unisolated(place, revision)
     serving = current.deployment
-    same = serving is not None and serving.revision.like(revision) and current.runs(current.serving)
+    migrates = None if data else migration(place, current, revision, breaking=breaking)
+    outage = bool(data) or (migrates is not None and migrates.breaks)
+    same = not outage and serving is not None and serving.revision.like(revision) and current.runs(current.serving)
     # Without roles it reads its toggles only when it starts.
     same = same and (revision.roles or current.toggles.values == revision.toggles)
-    warm = _warm(current, revision) if kind == "rollback" else ""
+    warm = _warm(current, revision) if kind == "rollback" and not outage else ""
     # Both are empty when the very same instance goes on serving.
     candidate = current.serving if same and kind != "restart" else warm or _name(revision)
     fresh = candidate not in current.records
@@ -96,6 +104,7 @@ def make_plan(
     steps = _steps(
         place, current, revision, candidate=candidate, fresh=fresh, twin=twin, backup=not restores, kind=kind
     )
+    steps = _with_state(steps, migrates=migrates is not None, outage=outage, data=bool(data))
     if kind != "rollback" and serving and not toggles_set and serving.revision.like(revision):
         # Another instance of the same takes its place, also for a later rollback.
         toggles_set, restores = serving.toggles_set, serving
@@ -109,7 +118,8 @@ def make_plan(
         current=serving,
         before=current.toggles,
         candidate=candidate,
-        options={"proxy": proxy_record(place).spec.digest} if proxy else {},
+        options=({"proxy": proxy_record(place).spec.digest} if proxy else {})
+        | ({"restore": data} if data else {}),
         twin=twin,
         based_on=current.digest,
         steps=tuple(steps),
@@ -119,7 +129,11 @@ def make_plan(
         restores=restores.number if restores else None,
         source=source,
         reason=reason,
-        changes=tuple(describe_changes(current, revision) + _proxy_changes(place, current)),
+        changes=(
+            *describe_changes(current, revision),
+            *_state_changes(migrates, outage=outage),
+            *_proxy_changes(place, current),
+        ),
     )
 
 
@@ -204,6 +218,33 @@ def _steps(
         "settle": switches and current.record is not None,
     }
     return [STEPS[name] for name, needed in wanted.items() if needed]
+
+
+def _with_state(steps: list[Step], *, migrates: bool, outage: bool, data: bool) -> list[Step]:
+    """The steps with those for the session journal; where nothing may run beside them, in another order.
+
+    Then everything that can be done before requests fail is, and the backup has all that was said.
+    """
+    added = [name for name, needed in {"restore": data, "migrate": migrates}.items() if needed]
+    if not outage:
+        start = next((index for index, step in enumerate(steps) if step.id == "start"), len(steps))
+        return [*steps[:start], *(STEPS[name] for name in added), *steps[start:]]
+    later = [step.id for step in steps].index("start")
+    before = [*steps[:later], *(step for step in steps if step.id == "verify")]
+    moved = {"verify", "backup"}
+    return [
+        *before,
+        STEPS["stop"],
+        *(OUTAGE[name] for name in ("backup", *added)),
+        *(step for step in steps[later:] if step.id not in moved),
+    ]
+
+
+def _state_changes(migrates: Migration | None, *, outage: bool) -> list[str]:
+    lines = [f"journal    {migrates.change}"] if migrates else []
+    if outage:
+        lines.append("requests   fail from step 'stop' to step 'switch'; nothing stays warm for a quick way back")
+    return lines
 
 
 def _replaces(kind: Kind, switches: bool, toggles: bool) -> bool:

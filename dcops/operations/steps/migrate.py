@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dcops.errors import OperationFailed
 from dcops.operations import instances
+from dcops.operations.steps import outage
 
 if TYPE_CHECKING:
     from dcops.operations.steps.run import Run
@@ -16,6 +17,8 @@ def do(run: Run) -> None:
     place, revision = run.place, run.plan.revision
     if revision.journal is None:
         return
+    if run.plan.has("stop"):
+        outage.stop(run)  # somebody may have started what it would break, between a crash and now
     place.engine.sweep()  # one that was left by a crash would migrate at the same time
     spec = instances.specification(place, run.plan.candidate, "candidate", revision)
     outcome = place.engine.run(spec, revision.journal.migrate)

@@ -11,7 +11,6 @@ from dcops.operations.steps.backup import repository
 
 if TYPE_CHECKING:
     from dcops.core.backup import Backup
-    from dcops.operations.current import Current
     from dcops.operations.steps.run import Run
     from dcops.operations.world import Place
 
@@ -36,6 +35,16 @@ def users(run: Run) -> list[str]:
     current, plan = run.current, run.plan
     others = current.instances.keys() - {current.model, plan.candidate, plan.twin, current.serving}
     return [*sorted(others), *({current.serving} & current.instances.keys())]
+
+
+def remove_stopped(run: Run) -> None:
+    """Forget what was stopped: it could not use what is there now."""
+    for name in users(run):
+        record = run.current.records.get(name)
+        if record is not None:
+            instances.remove(run.place, record)
+        else:
+            run.place.engine.stop(name)
 
 
 def restore(run: Run) -> None:
@@ -71,12 +80,4 @@ def no_data(backup: Backup, place: Place) -> PreconditionMissing:
         do=f"dcops rollback {backup.id} --env {place.name} leaves those of now; "
         "dcops backup list shows which hold some",
         backup=backup.id,
-    )
-
-
-def lasts(current: Current) -> bool:
-    """Whether an unfinished operation has stopped what served, and nothing serves until it is ended."""
-    left = current.unfinished
-    return (
-        left is not None and left.plan.has("stop") and "stop" in {*left.done, left.started} - {*left.undone}
     )

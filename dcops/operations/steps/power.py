@@ -22,8 +22,14 @@ def revive(run: Run) -> None:
 
 
 def bring_back(place: Place, current: Current) -> None:
-    """Start keeper, proxy and what the pointer names; return when it takes work."""
-    names = (current.model, current.serving)
+    """Start keeper, proxy and what the pointer names; return when it takes work.
+
+    What an unfinished operation has stopped stays so: it would write what that operation replaces.
+    """
+    names = (current.model,) if current.stopped else (current.model, current.serving)
     place.engine.revive([name for name in names if name in current.instances])
     restore_proxy(place)
+    if current.stopped:
+        place.say("", f"{current.serving} stays stopped until dcops resume or dcops abort")
+        return
     await_ready(place, current.records[current.serving], timeout=place.environment.ready_timeout)

@@ -117,7 +117,7 @@ def start_instances(run: Run) -> None:
     place, plan = run.place, run.plan
     undo_instances(run)
     candidate = instances.start(place, plan.candidate, "candidate", plan.revision, run.toggles)
-    if plan.twin:
+    if plan.twin and not plan.has("stop"):  # after an outage began, verification is over
         instances.start(place, plan.twin, "twin", plan.revision, run.toggles)
     instances.await_ready(place, candidate, timeout=place.environment.ready_timeout)
     # Another machine may have come with its token while they were started.

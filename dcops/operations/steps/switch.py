@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dcops.errors import OperationFailed
 from dcops.operations import instances
 from dcops.operations.current import POINTER
+from dcops.operations.steps import outage
 from dcops.operations.steps.verify import target_of
 from dcops.verification.probe import probe
 
@@ -87,6 +88,9 @@ def settle(run: Run) -> None:
     """The old instance stays warm for a quick return; those that were warm before drain and go."""
     place, old = run.place, run.current.record
     if not run.replaces or old is None:
+        return
+    if run.plan.has("stop"):
+        outage.remove_stopped(run)
         return
     if not old.revision.roles:
         run.say("settle", f"{old.id} is ended: {old.revision.name} knows no roles, so nothing stays warm")
