@@ -91,7 +91,8 @@ def make_plan(
     serving = current.deployment
     migrates = None if data else migration(place, current, revision, breaking=breaking)
     outage = bool(data) or (migrates is not None and migrates.breaks)
-    same = not outage and serving is not None and serving.revision.like(revision) and current.runs(current.serving)
+    same = serving is not None and serving.revision.like(revision) and current.runs(current.serving)
+    same = same and not outage
     # Without roles it reads its toggles only when it starts.
     same = same and (revision.roles or current.toggles.values == revision.toggles)
     warm = _warm(current, revision) if kind == "rollback" and not outage else ""
@@ -227,8 +228,7 @@ def _with_state(steps: list[Step], *, migrates: bool, outage: bool, data: bool) 
     """
     added = [name for name, needed in {"restore": data, "migrate": migrates}.items() if needed]
     if not outage:
-        start = next((index for index, step in enumerate(steps) if step.id == "start"), len(steps))
-        return [*steps[:start], *(STEPS[name] for name in added), *steps[start:]]
+        return [each for step in steps for each in (*_before(step, added), step)]
     later = [step.id for step in steps].index("start")
     before = [*steps[:later], *(step for step in steps if step.id == "verify")]
     moved = {"verify", "backup"}
@@ -240,10 +240,14 @@ def _with_state(steps: list[Step], *, migrates: bool, outage: bool, data: bool) 
     ]
 
 
+def _before(step: Step, added: list[str]) -> list[Step]:
+    return [STEPS[name] for name in added] if step.id == "start" else []
+
+
 def _state_changes(migrates: Migration | None, *, outage: bool) -> list[str]:
     lines = [f"journal    {migrates.change}"] if migrates else []
     if outage:
-        lines.append("requests   fail from step 'stop' to step 'switch'; nothing stays warm for a quick way back")
+        lines.append("requests   fail from step 'stop' to step 'switch', and nothing stays warm after it")
     return lines
 
 
