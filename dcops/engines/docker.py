@@ -292,6 +292,10 @@ class DockerEngine(DockerBuilds):
 
     def stop(self, instance: str, *, remove: bool = True) -> None:
         container = self._names.instance(instance)
+        if not remove:
+            # A daemon that starts again would start it as well, where it did not end with 0.
+            with contextlib.suppress(Absent):
+                self._daemon.restart_policy(container, "no")
         self._daemon.stop(container)
         if remove:
             self._daemon.remove(container)
@@ -430,6 +434,7 @@ def _state(container: dict[str, Any]) -> InstanceState:
         exit_code=state["ExitCode"] if ended else None,
         restarts=container["RestartCount"],
         started=_seconds(state["StartedAt"]),
+        always=container["HostConfig"]["RestartPolicy"]["Name"] in {"always", "unless-stopped"},
     )
 
 

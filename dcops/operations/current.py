@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,13 @@ from dcops.core.deployment import Deployment, Entry, ToggleState
 from dcops.core.plan import digest
 from dcops.core.protocols import InstanceState, ProxyState, Role
 from dcops.errors import NotFound, PreconditionMissing
-from dcops.records import history, instances, journal, proxy, toggles
+from dcops.records import failed, history, instances, journal, proxy, toggles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dcops.operations.world import Place
+    from dcops.records.failed import FailedCandidate
     from dcops.records.instances import InstanceRecord
     from dcops.records.journal import Unfinished
     from dcops.records.proxy import ProxyRecord
@@ -38,6 +40,7 @@ class Current:
         model: Id of the scripted model's instance, empty when none runs.
         roles: The role in each instance's control file.
         generations: The toggle generation in each instance's control file.
+        failed: The candidate that failed last, which is kept stopped.
         proxied: The proxy as it was last started.
         maintenance: Seconds that users are told to wait; None when there is no maintenance.
     """
@@ -53,6 +56,7 @@ class Current:
     entries: list[Entry] = field(default_factory=list)
     toggles: ToggleState = field(default_factory=ToggleState)
     unfinished: Unfinished | None = None
+    failed: FailedCandidate | None = None
     proxy: ProxyState = field(default_factory=lambda: ProxyState(running=False))
     proxied: ProxyRecord | None = None
     maintenance: int | None = None
@@ -94,7 +98,8 @@ def observe(place: Place) -> Current:
     store = place.store
     listing = store.list(instances.DIRECTORY)[instances.DIRECTORY]
     names = [name.removesuffix(".json") for name in listing]
-    fixed = (POINTER, MODEL_POINTER, MAINTENANCE, history.PATH, toggles.PATH, journal.PATH, proxy.PATH)
+    records_of_it = (history.PATH, toggles.PATH, journal.PATH, proxy.PATH, failed.PATH)
+    fixed = (POINTER, MODEL_POINTER, MAINTENANCE, *records_of_it)
     role_files = {name: f"instances/{name}/role.json" for name in names}
     toggle_files = {name: f"instances/{name}/toggles.json" for name in names}
     contents = store.read(*fixed, *map(instances.path, names), *role_files.values(), *toggle_files.values())
@@ -115,10 +120,26 @@ def observe(place: Place) -> Current:
         entries=history.parse(contents[history.PATH]),
         toggles=toggles.parse(contents[toggles.PATH]),
         unfinished=journal.parse(contents[journal.PATH]),
+        failed=failed.parse(contents[failed.PATH]),
         proxy=place.engine.proxy(),
         proxied=proxy.parse(contents[proxy.PATH]),
         maintenance=int(seconds) if (seconds := contents[MAINTENANCE]) else None,
     )
+
+
+def interrupted(left: Unfinished, name: str) -> str:
+    """What was cut short, by whom, where and when, as one sentence."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(left.at))
+    step = f" at step '{left.started}'" if left.started else " before its first step"
+    return f"a {left.plan.kind} of {name}, begun {at} by {left.by}, was interrupted{step}"
+
+
+def tell_interrupted(place: Place) -> None:
+    """What only reads says in one line that something is half done, and goes on."""
+    left = place.journal.unfinished()
+    if left is not None and place.lock.holder() is None:
+        commands = f"dcops resume {place.name}, or dcops abort {place.name}"
+        place.say("", f"{interrupted(left, place.name)}: {commands}")
 
 
 def refuse_unfinished(current: Current, name: str) -> None:
@@ -128,7 +149,7 @@ def refuse_unfinished(current: Current, name: str) -> None:
         serves = "nothing" if current.stopped else "what served before"
         raise PreconditionMissing(
             "DC-UNFINISHED",
-            f"a {left.plan.kind} of {name} by {left.by} was interrupted at step '{left.started}'",
+            interrupted(left, name),
             why=f"{serves} serves until it is finished or taken back",
             do=f"dcops resume {name}, or dcops abort {name}",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core.deployment import Deployment
 from dcops.core.events import OperationEvent
-from dcops.core.plan import STEPS, Plan
-from dcops.errors import Interrupted, OperationFailed, PreconditionMissing
+from dcops.core.plan import STEPS, Plan, Step
+from dcops.errors import Interrupted, NotRestored, OperationFailed, PreconditionMissing
 from dcops.operations.current import Current, observe
 from dcops.operations.engine_choice import choose, finish_move, keep, undo_move
 from dcops.operations.execute import joined
+from dcops.operations.hooks import PRE_BUILD, on_failure, run_hook
 from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import configuration, make_plan, set_values
 from dcops.operations.steps.build import build, model_revision, model_source, revision_of
@@ -53,7 +54,13 @@ class DeployRequest:
 
 @dataclass(frozen=True, slots=True)
 class DeployReport:
-    """How a deploy, rollback or restart ended; ``done`` is the end of a resumed plan of another kind."""
+    """How a deploy, rollback or restart ended; ``done`` is the end of a resumed plan of another kind.
+
+    Attributes:
+        verification: The verdict of the suites and their counts; empty when none ran.
+        bake: The verdict after the switch and its figures; empty without one.
+        warnings: What went wrong and leaves the deployment as it is.
+    """
 
     environment: str
     result: Literal["deployed", "done", "unchanged", "aborted"]
@@ -63,6 +70,10 @@ class DeployReport:
     token_file: str
     seconds: float
     backup: str = ""
+    public_url: str = ""
+    verification: dict[str, Any] = field(default_factory=dict)
+    bake: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -71,9 +82,13 @@ class DeployReport:
             "plan": self.plan.to_json() if self.plan else None,
             "deployment": self.deployment.to_json() if self.deployment else None,
             "url": self.url,
+            "public_url": self.public_url,
             "token_file": self.token_file,
             "seconds": round(self.seconds, 3),
             "backup": self.backup,
+            "verification": self.verification,
+            "bake": self.bake,
+            "warnings": list(self.warnings),
         }
 
 
@@ -143,27 +158,34 @@ def carry_out(
     if recorded is None or recorded.engine != place.choice.engine:
         place.say("", f"{place.name} runs on {place.choice.engine}: {place.choice.why}")
     confirm(planned)
-    with interruptible() as signals:
-        place.local.directory.mkdir(parents=True, exist_ok=True)
-        record_project(place.world.project)
-        place.engine.check()
-        done = _build(place, planned, source)
-        place.engine.prepare()
-        with place.lock.acquire(planned.kind, wait=lock_wait) as lock:
-            keep(place)
-            if planned.kind == "deploy":
-                write_key(place)
-            held = Transaction(place, lock, signals)
-            current = held.look()
-            if current.digest != planned.based_on:
-                planned = replan(current)
-                if planned.does_nothing:
-                    return report(place, "unchanged", planned, planned.current, began)
-                confirm(planned)
-                done += _build(place, planned, source)
-            run = held.run(planned, current, began=began, values=_values(place, planned), done=done)
-    deployment = Deployment.from_json(run.values["deployment"])
-    return report(place, "deployed", planned, deployment, began, backup=run.values.get("backup", ""))
+    values: dict[str, Any] = {}
+    try:
+        with interruptible() as signals:
+            place.local.directory.mkdir(parents=True, exist_ok=True)
+            record_project(place.world.project)
+            place.engine.check()
+            done = _build(place, planned, source)
+            place.engine.prepare()
+            with place.lock.acquire(planned.kind, wait=lock_wait) as lock:
+                keep(place)
+                if planned.kind == "deploy":
+                    write_key(place)
+                held = Transaction(place, lock, signals)
+                current = held.look()
+                if current.digest != planned.based_on:
+                    planned = replan(current)
+                    if planned.does_nothing:
+                        return report(place, "unchanged", planned, planned.current, began)
+                    confirm(planned)
+                    done += _build(place, planned, source, done)
+                values |= _values(place, planned)
+                held.run(planned, current, began=began, values=values, done=done)
+    except (OperationFailed, NotRestored, Interrupted) as error:
+        on_failure(place, planned, values, error)
+        raise
+    return report(
+        place, "deployed", planned, Deployment.from_json(values["deployment"]), began, values=values
+    )
 
 
 def report(
@@ -172,8 +194,15 @@ def report(
     planned: Plan | None,
     deployment: Deployment | None,
     began: float,
-    backup: str = "",
+    *,
+    values: Mapping[str, Any] | None = None,
 ) -> DeployReport:
+    """The report of a run.
+
+    Args:
+        values: What its steps have left.
+    """
+    values = values or {}
     return DeployReport(
         environment=place.name,
         result=result,
@@ -182,7 +211,11 @@ def report(
         url=place.url,
         token_file=str(place.local.token_file),
         seconds=time.time() - began,
-        backup=backup,
+        backup=values.get("backup", ""),
+        public_url=place.public_url,
+        verification=values.get("verification", {}),
+        bake=values.get("bake", {}),
+        warnings=tuple(values.get("warnings", ())),
     )
 
 
@@ -236,25 +269,43 @@ def _fresh(saved: Plan | None, current: Current) -> Plan | None:
     return saved
 
 
-def _build(place: Place, planned: Plan, source: Path | None) -> list[str]:
-    """Run the plan's first step; it needs no lock and is not undone: builds are kept by content."""
-    if not planned.has("build"):
-        return []
-    step, began = STEPS["build"], time.monotonic()
-    emit = place.world.emit
-    emit(OperationEvent(step.id, "started", step.title))
-    try:
+def _build(place: Place, planned: Plan, source: Path | None, done: Sequence[str] = ()) -> list[str]:
+    """Run the plan's first steps; they need no lock and are not undone: builds are kept by content.
+
+    Args:
+        done: Those that an earlier plan of this operation has run.
+
+    Returns:
+        Those that ran.
+    """
+
+    def make() -> None:
         if not place.engine.has_build(planned.revision.build):
             build(place, source or Path(planned.source), expect=planned.revision.release)
         if planned.has("model"):
             build(place, model_source())
+
+    early: dict[str, Callable[[], None]] = {
+        PRE_BUILD: lambda: run_hook(place, PRE_BUILD, planned, {}),
+        "build": make,
+    }
+    wanted = [step for step in early if planned.has(step) and (step == "build" or step not in done)]
+    for step in wanted:
+        _early(place, planned, STEPS[step], early[step])
+    return wanted
+
+
+def _early(place: Place, planned: Plan, step: Step, action: Callable[[], None]) -> None:
+    emit, began = place.world.emit, time.monotonic()
+    emit(OperationEvent(step.id, "started", step.title))
+    try:
+        action()
     except BaseException as error:
         emit(OperationEvent(step.id, "failed", str(error), seconds=time.monotonic() - began))
         if isinstance(error, OperationFailed) and planned.current is not None:
             error.why = joined(error.why, f"{planned.current.revision.short} still serves")
         raise
     emit(OperationEvent(step.id, "ok", step.title, seconds=time.monotonic() - began))
-    return ["build"]
 
 
 def _values(place: Place, planned: Plan) -> dict[str, Any]:

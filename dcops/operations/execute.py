@@ -11,15 +11,20 @@ from dcops.errors import DcopsError, Interrupted, LockLost, NotRestored, Operati
 from dcops.operations.interrupts import Signalled
 from dcops.operations.steps import (
     backup,
+    bake,
+    hooks,
+    maintenance,
     migrate,
     outage,
     power,
+    probe,
     record,
     start,
     switch,
     toggles,
     verify,
 )
+from dcops.operations.steps.run import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -51,15 +56,21 @@ CODE: dict[str, StepCode] = {
     "restore": StepCode(outage.restore, outage.put_back),
     "migrate": StepCode(migrate.do, outage.put_back),
     "start": StepCode(start.start_instances, start.undo_instances),
+    "probe": StepCode(probe.do),
     "verify": StepCode(verify.do, verify.undo),
     "backup": StepCode(backup.do),
     "toggles": StepCode(toggles.do, toggles.undo),
+    "pre-switch": StepCode(hooks.pre_switch),
     "switch": StepCode(switch.do, switch.undo),
     "smoke": StepCode(switch.smoke),
+    "bake": StepCode(bake.do),
+    "maintenance": StepCode(maintenance.do, maintenance.undo),
     "halt": StepCode(power.halt, power.revive),
     "revive": StepCode(power.revive, power.halt),
     "record": StepCode(record.do),
     "settle": StepCode(switch.settle),
+    "post-deploy": StepCode(hooks.post_deploy),
+    "post-rollback": StepCode(hooks.post_rollback),
 }
 
 
@@ -92,6 +103,8 @@ def execute(run: Run, lock: EnvironmentLock, signals: Signals, *, done: Sequence
         raise
     except BaseException as error:
         signals.held = True
+        if step is not None and isinstance(error, Exception):
+            run.failure = Failure(step.id, error)
         if COMMIT in finished or (step and step.id == COMMIT and _committed(run)):
             run.say(step.id if step else "", f"not finished: {error}; what was recorded stands")
             run.place.journal.end()

@@ -12,6 +12,7 @@ from dcops.core.plan import OUTAGE, STEPS, Plan, Step
 from dcops.core.toggles import changes
 from dcops.errors import PreconditionMissing
 from dcops.operations.current import refuse_unfinished
+from dcops.operations.hooks import POST_DEPLOY, POST_ROLLBACK, PRE_BUILD, PRE_SWITCH, present
 from dcops.operations.instances import open_streams
 from dcops.operations.session_journal import migration
 from dcops.operations.steps.build import model_revision
@@ -205,18 +206,26 @@ def _steps(
     scripted = bool(twin) or not revision.real_model
     model = scripted and (needs_model(place, current) if fresh else not current.runs(current.model))
     build = model or (fresh and not place.engine.has_build(revision.build))
+    hooks = present(place) if kind in {"deploy", "rollback"} else frozenset()
+    record = switches or toggles or proxy or model
     wanted = {
+        "pre-build": build and PRE_BUILD in hooks,
         "build": build,
         "proxy": proxy,
         "model": model,
         "start": fresh,
+        "probe": fresh,
         "verify": bool(twin),
         "backup": backup and current.deployment is not None and _replaces(kind, switches, toggles),
         "toggles": toggles,
+        "pre-switch": switches and PRE_SWITCH in hooks,
         "switch": switches,
         "smoke": switches or proxy,
-        "record": switches or toggles or proxy or model,
+        "bake": switches and kind == "deploy" and place.environment.bake.seconds > 0,
+        "record": record,
         "settle": switches and current.record is not None,
+        "post-deploy": record and kind == "deploy" and POST_DEPLOY in hooks,
+        "post-rollback": record and kind == "rollback" and POST_ROLLBACK in hooks,
     }
     return [STEPS[name] for name, needed in wanted.items() if needed]
 

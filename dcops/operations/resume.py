@@ -7,11 +7,12 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from dcops.errors import PreconditionMissing
+from dcops.errors import Interrupted, NotRestored, OperationFailed, PreconditionMissing
 from dcops.operations.current import Current, observe, refuse_down
 from dcops.operations.deploy import DeployReport, report
 from dcops.operations.engine_choice import choose, finish_move, undo_move
 from dcops.operations.execute import CODE, COMMIT, execute, undo
+from dcops.operations.hooks import on_failure
 from dcops.operations.interrupts import interruptible
 from dcops.operations.steps.record import made_by
 from dcops.operations.steps.run import Run
@@ -28,6 +29,17 @@ def resume(world: World, environment: str) -> DeployReport:
         PreconditionMissing: Nothing is unfinished, or it was already being taken back.
     """
     place = world.open(environment)
+    left = _unfinished(place, observe(place))
+    try:
+        run = _resumed(world, place)
+    except (OperationFailed, NotRestored, Interrupted) as error:
+        on_failure(place, left.plan, left.values, error)
+        raise
+    return _finished(run.place, run)
+
+
+def _resumed(world: World, place: Place) -> Run:
+    environment = place.name
     with interruptible() as signals, place.lock.acquire("resume") as lock:
         current = observe(place)
         left = _unfinished(place, current)
@@ -47,7 +59,7 @@ def resume(world: World, environment: str) -> DeployReport:
             CODE["verify"].undo(run)
         execute(run, lock, signals, done=done)
         finish_move(place)
-    return _finished(place, run)
+    return run
 
 
 def abort(world: World, environment: str) -> DeployReport:
@@ -75,7 +87,7 @@ def abort(world: World, environment: str) -> DeployReport:
 def _finished(place: Place, run: Run) -> DeployReport:
     if not run.plan.makes_deployment:
         return report(place, "done", run.plan, run.plan.current, run.started)
-    return report(place, "deployed", run.plan, observe(place).deployment, run.started)
+    return report(place, "deployed", run.plan, observe(place).deployment, run.started, values=run.values)
 
 
 def _unfinished(place: Place, current: Current) -> Unfinished:
@@ -96,7 +108,7 @@ def _still_done(current: Current, left: Unfinished) -> list[str]:
     """
     if COMMIT in left.done or made_by(left.plan, current.entries):
         return list(left.done)
-    if left.plan.kind in {"stop", "start"}:
+    if left.plan.kind in {"stop", "start", "maintenance"}:
         return []
     if not left.plan.has("proxy"):
         refuse_down(current, left.plan.environment)

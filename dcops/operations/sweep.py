@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dcops.operations import instances
+from dcops.operations.drift import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -14,8 +15,14 @@ if TYPE_CHECKING:
 
 
 def leftovers(current: Current, keep: Collection[str] = ()) -> list[str]:
-    """Instances that nothing needs: candidates and twins without a plan, drained ones that have ended."""
-    spared = {current.serving, current.model, *keep}
+    """Instances that nothing needs: candidates and twins without a plan, drained ones that have ended.
+
+    What runs without a record was started by somebody else: `repair` asks before it stops that.
+    """
+    failed = current.failed.instance if current.failed else ""
+    spared = {current.serving, current.model, failed, *keep}
+    if (newest := recorded(current)) in current.instances:
+        spared.add(newest)  # wherever the pointer leads
     ended = {name for name, state in current.instances.items() if state.status in {"exited", "failed"}}
     return [
         name
@@ -24,7 +31,10 @@ def leftovers(current: Current, keep: Collection[str] = ()) -> list[str]:
         and (
             name not in current.instances
             or name in ended
-            or current.roles.get(name) in {None, "candidate", "twin", "serving", "model"}
+            or (
+                name in current.records
+                and current.roles.get(name) in {None, "candidate", "twin", "serving", "model"}
+            )
         )
     ]
 
@@ -36,5 +46,5 @@ def sweep(place: Place, current: Current, keep: Collection[str] = ()) -> None:
         record = current.records.get(name)
         if record is not None:
             instances.remove(place, record)
-        else:
+        elif place.engine.address(name) not in {current.pointer, current.model_pointer}:
             place.engine.stop(name)

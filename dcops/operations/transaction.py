@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dcops.operations import candidates
 from dcops.operations.current import Current, observe, refuse_unfinished
 from dcops.operations.execute import execute
 from dcops.operations.interrupts import Signals, interruptible
@@ -56,7 +57,9 @@ class Transaction:
             OperationFailed: A step failed, and all was taken back.
         """
         sweep(self.place, current, keep={plan.candidate})
-        run = Run(self.place, plan, current, began, values or {})
+        if plan.kind == "deploy" and current.failed is not None:
+            candidates.forget(self.place, current.failed)
+        run = Run(self.place, plan, current, began, {} if values is None else values)
         self.place.journal.begin(plan, done)
         execute(run, self.lock, self.signals, done=done)
         return run

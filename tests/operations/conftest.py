@@ -138,9 +138,11 @@ class Site:
         monkeypatch.undo()
 
     def leftovers(self) -> list[str]:
-        """Instances that are neither serving, warm nor the model."""
+        """Instances that are neither serving, warm nor the model, nor the one that failed last, stopped."""
         current = self.look()
         kept = {current.serving, current.model, *current.with_role("warm")}
+        if current.failed is not None and not current.runs(current.failed.instance):
+            kept.add(current.failed.instance)
         return sorted((current.instances.keys() | current.records.keys()) - kept)
 
 

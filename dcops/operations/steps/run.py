@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from dcops.operations.world import Place
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The step that failed, and how."""
+
+    step: str
+    error: Exception
+
+
 @dataclass
 class Run:
     """A plan at work.
@@ -23,6 +31,7 @@ class Run:
         current: What ran when the lock was taken.
         values: What steps leave for later ones; journaled, so JSON only.
         started: Seconds since the epoch.
+        failure: Why it is being taken back, when a step of this very process has failed.
     """
 
     place: Place
@@ -30,6 +39,7 @@ class Run:
     current: Current
     started: float
     values: dict[str, Any] = field(default_factory=dict)
+    failure: Failure | None = None
 
     @property
     def toggles(self) -> ToggleState:
@@ -63,6 +73,11 @@ class Run:
 
     def say(self, step: str, text: str) -> None:
         self.place.say(step, text)
+
+    def warn(self, step: str, text: str) -> None:
+        """Say what is to be said again at the end."""
+        self.values["warnings"] = [*self.values.get("warnings", ()), text]
+        self.say(step, text)
 
     def look(self) -> Current:
         return observe(self.place)

@@ -9,7 +9,7 @@ from dcops import proxy
 from dcops.core.deployment import Revision, ToggleState
 from dcops.core.protocols import ProxySpec
 from dcops.errors import PreconditionMissing
-from dcops.operations import instances
+from dcops.operations import candidates, instances
 from dcops.operations.current import MODEL_POINTER, Current, observe
 from dcops.records.proxy import PATH, ProxyRecord, parse
 
@@ -115,7 +115,7 @@ def retire_model(place: Place) -> None:
 def start_instances(run: Run) -> None:
     """Candidate and twin start side by side; the twin is awaited by the step that needs it."""
     place, plan = run.place, run.plan
-    undo_instances(run)
+    remove_instances(run)
     candidate = instances.start(place, plan.candidate, "candidate", plan.revision, run.toggles)
     if plan.twin and not plan.has("stop"):  # after an outage began, verification is over
         instances.start(place, plan.twin, "twin", plan.revision, run.toggles)
@@ -124,6 +124,12 @@ def start_instances(run: Run) -> None:
     place.access.spread()
 
 
-def undo_instances(run: Run) -> None:
+def remove_instances(run: Run) -> None:
     for name in filter(None, (run.plan.candidate, run.plan.twin)):
         instances.remove_by_id(run.place, name)
+
+
+def undo_instances(run: Run) -> None:
+    candidates.put_away(run)
+    if run.plan.twin:
+        instances.remove_by_id(run.place, run.plan.twin)

@@ -43,6 +43,8 @@ class EngineTwin:
         self._place.engine.stop(self._record.id, remove=False)
         seconds = time.monotonic() - began
         self._place.engine.revive([self._record.id])
+        # What was stopped is not started again by its keeper, until it is told to.
+        self._place.engine.keep(self._record.id, always=False)
         return seconds
 
     def kill(self) -> None:
@@ -140,7 +142,7 @@ def do(run: Run) -> None:
         on_result=said,
     )
     run.values["verification"] = {"verdict": report.verdict, "counts": report.counts}
-    if report.verdict != "pass":
+    if report.verdict == "fail" or (report.verdict == "inconclusive" and not _accepted(run, report)):
         raise refused(place, report)
     instances.remove(place, record)
 
@@ -149,16 +151,35 @@ def undo(run: Run) -> None:
     instances.remove_by_id(run.place, run.plan.twin)
 
 
+def _accepted(run: Run, report: VerificationReport) -> bool:
+    """Whether somebody wants to go on although nothing was proven."""
+    run.say("verify", f"inconclusive: {_first_reason(report)}")
+    said = run.place.world.ask(f"Verification of {run.place.name} was inconclusive. Go on anyway?")
+    run.values["verification"]["accepted"] = said
+    return said
+
+
 def refused(place: Place, report: VerificationReport) -> OperationFailed:
-    bad = [check for check in report.checks if check.outcome in {"failed", "error"}]
-    first = f"{bad[0].id}: {bad[0].message}" if bad else report.incomplete
+    """The error for a report that does not prove the release: it failed, or it is inconclusive."""
+    bad, failed = _bad(report), report.verdict == "fail"
     return OperationFailed(
-        "DC-VERIFY-FAILED",
+        "DC-VERIFY-FAILED" if failed else "DC-VERIFY-INCONCLUSIVE",
         f"{len(bad)} of {len(report.checks)} checks did not pass on the twin"
-        if bad
+        if failed
         else "verification was inconclusive",
         cause="verification",
-        why=first,
+        why=_first_reason(report),
         do=report.rerun(bad[0]) if bad else f"dcops verify {place.name}",
         report=report.to_json(),
     )
+
+
+def _bad(report: VerificationReport) -> list[CheckResult]:
+    """Those that failed before those that could not run."""
+    wrong = [check for check in report.checks if check.outcome in {"failed", "error"}]
+    return sorted(wrong, key=lambda check: check.outcome != "failed")
+
+
+def _first_reason(report: VerificationReport) -> str:
+    bad = _bad(report)
+    return f"{bad[0].id}: {bad[0].message}" if bad else report.incomplete or "no check has run"
