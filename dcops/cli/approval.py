@@ -12,22 +12,26 @@ if TYPE_CHECKING:
     from dcops.operations.world import World
 
 
-def approve(app: App, world: World, environment: str, action: str, *, yes: bool) -> None:
-    """Have the name of a protected environment typed; others need no approval.
+def approve(
+    app: App, world: World, environment: str, action: str, *, yes: bool, because: str = ""
+) -> None:
+    """Have the name of a protected environment typed; others need approval for grave things only.
 
     Args:
         action: What will happen, ``deploy``.
         yes: ``--yes`` was given.
+        because: What makes it grave.
 
     Raises:
         PreconditionMissing: DC-CONFIRMATION: there is nobody to ask, or the answer was another.
     """
-    if yes or not world.environments.load(environment).protected:
+    protected = world.environments.load(environment).protected
+    if yes or not (protected or because):
         return
     if app.json or not app.console.interactive:
         raise PreconditionMissing(
             "DC-CONFIRMATION",
-            f"{environment} is protected: {action} needs a confirmation",
+            f"{because or f'{environment} is protected'}: {action} needs a confirmation",
             why="there is no terminal to ask on" if not app.json else "--json asks no questions",
             do="give --yes when you mean it",
             environment=environment,

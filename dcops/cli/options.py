@@ -89,6 +89,11 @@ def deploy_options(function: Decorated) -> Decorated:
                 help="Set a toggle to false; repeatable.",
                 shell_complete=completion.toggles,
             ),
+            click.option(
+                "--breaking",
+                is_flag=True,
+                help="Allow a migration that what runs cannot read: it is stopped first, and requests fail.",
+            ),
             reason_option,
         )
     ):

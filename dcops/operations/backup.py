@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from dcops.operations.world import World
 
 
-def create_backup(world: World, environment: str, *, reason: str = "") -> Backup:
+def create_backup(world: World, environment: str, *, reason: str = "", with_data: bool = False) -> Backup:
     """Snapshot what serves: implementation, environment, toggles, release record.
+
+    Args:
+        with_data: Sessions and workspace too; what serves goes on meanwhile.
 
     Raises:
         NotFound: Nothing serves.
@@ -26,7 +29,7 @@ def create_backup(world: World, environment: str, *, reason: str = "") -> Backup
     began = time.time()
     place = world.open(environment)
     with place.lock.acquire("backup", wait=10.0):
-        backup = take(place, observe(place), reason=reason or "by hand")
+        backup = take(place, observe(place), reason=reason or "by hand", with_data=with_data)
         entry = Entry(
             kind="backup",
             result="ok",
@@ -51,7 +54,7 @@ def list_backups(world: World, environment: str | None = None) -> list[Backup]:
 
 
 def show_backup(world: World, identity: str) -> Backup:
-    """One backup by id, unique prefix or ``latest``.
+    """One backup by id, unique prefix, ``latest`` or ``previous``.
 
     Raises:
         NotFound: There is none.

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dcops.core.backup import WORDS, choose
 from dcops.core.deployment import Deployment, deployments, previous
-from dcops.core.release import build_id
+from dcops.core.release import build_id, file_changes
 from dcops.core.toggles import changes
-from dcops.errors import NotFound, PreconditionMissing
-from dcops.operations.current import Current, observe
+from dcops.errors import NotFound, PreconditionMissing, UsageError
+from dcops.operations.current import Current, nothing_serves, observe
 from dcops.operations.deploy import Confirm, DeployReport, carry_out
 from dcops.operations.planning import make_plan
 from dcops.operations.steps.backup import repository
 from dcops.operations.steps.build import tree
+from dcops.operations.steps.outage import no_data
+from dcops.releases.context import load_release
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dcops.core.backup import Backup
+    from dcops.core.deployment import Revision
     from dcops.core.plan import Plan
+    from dcops.core.release import TreeEntry
     from dcops.operations.world import Place, World
+
+
+KEPT = "data       sessions and workspace stay as they are"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +39,16 @@ class RollbackRequest:
     """What ``dcops rollback`` was asked.
 
     Attributes:
-        backup: Id, unique prefix, or ``latest``; None for the previous release.
+        backup: Id, unique prefix, ``latest`` or ``previous``; None for the previous release.
         lock_wait: Seconds to wait for another operation.
+        with_data: Whether sessions and workspace of the backup take the place of those that are there.
     """
 
     environment: str
     backup: str | None = None
     reason: str = ""
     lock_wait: float = 0.0
+    with_data: bool = False
 
 
 def plan_rollback(world: World, request: RollbackRequest) -> Plan:
@@ -49,7 +63,8 @@ def rollback(world: World, request: RollbackRequest, confirm: Confirm) -> Deploy
 
     Raises:
         NotFound: There is no earlier release, or no such backup.
-        PreconditionMissing: Its build is gone, the backup is damaged, the lock is held ...
+        PreconditionMissing: Its build is gone, the backup is damaged or holds no data, it cannot read the
+            session journal, the lock is held ...
         OperationFailed: It failed, and what served before serves.
     """
     place = world.open(request.environment)
@@ -78,11 +93,18 @@ def rollback(world: World, request: RollbackRequest, confirm: Confirm) -> Deploy
 def _pinned(place: Place, request: RollbackRequest) -> RollbackRequest:
     """With the id that was meant: ``latest`` may be another one a moment later."""
     if request.backup is None:
+        if request.with_data:
+            raise UsageError(
+                "DC-USAGE",
+                "--with-data goes with a backup",
+                why="the release before is not what holds sessions and workspace",
+                do=f"dcops backup list --env {place.name}, then dcops rollback BACKUP --with-data",
+            )
         return request
-    if request.backup == "latest":
-        own = [each.id for each in repository(place).list() if each.environment == place.name]
-        return replace(request, backup=own[-1] if own else "latest")
-    return replace(request, backup=repository(place).get(request.backup).id)
+    backups = repository(place).list()
+    if request.backup in WORDS:
+        backups = tuple(each for each in backups if each.environment == place.name)
+    return replace(request, backup=choose(request.backup, backups).id)
 
 
 def _plan(place: Place, request: RollbackRequest, current: Current) -> Plan:
@@ -116,35 +138,63 @@ def _plan(place: Place, request: RollbackRequest, current: Current) -> Plan:
         restores=target,
     )
     flipped = [f"toggle     {name}: kept, it was flipped since" for name in kept_toggles(current, serving)]
-    return replace(made, changes=(*made.changes, *flipped))
+    files = load_release(kept).files if kept.is_dir() else None
+    return replace(made, changes=(*made.changes, *_files(place, current, revision, files), *flipped, KEPT))
 
 
 def _plan_backup(place: Place, request: RollbackRequest, current: Current) -> Plan:
     backups = repository(place)
     backup = backups.get(request.backup or "latest")
+    kept = backups.files(backup.id)  # one that is damaged does not even say whose it is
     if backup.environment != place.name:
         raise PreconditionMissing(
             "DC-BACKUP-ENVIRONMENT",
             f"{backup.id} is a backup of {backup.environment}, not of {place.name}",
             do=f"dcops rollback {backup.id} --env {backup.environment}",
         )
-    deployment = Deployment.from_json(backup.deployment)
+    if request.with_data and not backup.data:
+        raise no_data(backup, place)
     serving = current.deployment
-    return make_plan(
+    if request.with_data and serving is None:
+        raise nothing_serves(place.name)  # there would be nothing to put back when it fails
+    deployment = Deployment.from_json(backup.deployment)
+    # It may have been made on another engine, or for another Python.
+    revision = replace(
+        deployment.revision,
+        build=build_id(deployment.revision.release, place.engine.platform()),
+        toggles=dict(backup.toggles),
+    )
+    made = make_plan(
         place,
         current,
-        # It may have been made on another engine, or for another Python.
-        replace(
-            deployment.revision,
-            build=build_id(deployment.revision.release, place.engine.platform()),
-            toggles=dict(backup.toggles),
-        ),
+        revision,
         kind="rollback",
         source=f"backup:{backup.id}",
         reason=request.reason,
         undoes=serving.number if serving else None,
         suites=place.environment.suites,
+        data=backup.id if request.with_data else "",
     )
+    files = _files(place, current, revision, kept)
+    return replace(made, changes=(*made.changes, *files, _data(backup) if request.with_data else KEPT))
+
+
+def _files(
+    place: Place, current: Current, revision: Revision, after: Iterable[TreeEntry] | None
+) -> list[str]:
+    """What becomes of the implementation's files, against what serves."""
+    serving = current.deployment
+    if serving is None or serving.revision.release == revision.release:
+        return []
+    before = tree(place, serving.revision.release)
+    if after is None or not before.is_dir():
+        return ["files      not compared: this machine has those of one release only"]
+    return [f"files      {line}" for line in file_changes(load_release(before).files, after)]
+
+
+def _data(backup: Backup) -> str:
+    made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(backup.created))
+    return f"data       sessions and workspace as of {made}; what came since is lost but for the new backup"
 
 
 def undone_toggles(current: Current, serving: Deployment) -> dict[str, Any]:

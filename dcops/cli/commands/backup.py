@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from dcops.cli.app import App
 
+PARTIAL = 10
+
 
 @click.group("backup", cls=Group, short_help="Make, list and show restorable snapshots.")
 def backup_command() -> None:
@@ -28,17 +30,26 @@ def backup_command() -> None:
 @command(
     "create",
     parent=backup_command,
-    examples=("dcops backup create dev --reason 'before the holidays'",),
-    exits=(6, 7),
+    examples=(
+        "dcops backup create dev --reason 'before the holidays'",
+        "dcops backup create production --with-data",
+    ),
+    exits=(6, 7, 10),
 )
 @environment_argument
+@click.option("--with-data", is_flag=True, help="Sessions and workspace too, as they are at this moment.")
 @reason_option
-def create_command(app: App, environment: str, reason: str) -> None:
+def create_command(app: App, environment: str, with_data: bool, reason: str) -> int:
     """Snapshot implementation, environment, toggles and the release record of what serves."""
     from dcops.operations.backup import create_backup
 
-    backup = asdict(create_backup(app.world(), environment, reason=reason))
-    app.show("backup.create", {"backup": backup}, lambda: [backup["id"]])
+    made = create_backup(app.world(), environment, reason=reason, with_data=with_data)
+    backup = asdict(made)
+    app.show("backup.create", {"backup": backup}, lambda: [made.id])
+    if not made.left_out:
+        return 0
+    app.console.talk(f"not in it, as it cannot be read or leads out: {', '.join(made.left_out)}")
+    return PARTIAL
 
 
 @command("list", parent=backup_command, examples=("dcops backup list", "dcops backup list --env dev"))
@@ -72,7 +83,7 @@ def _list_lines(backups: list[dict[str, Any]]) -> Iterator[str]:
         yield "there is no backup yet: dcops backup create"
         return
     yield from table(
-        ["BACKUP", "ENV", "AGE", "RELEASE", "FILES", "SIZE", "WHY"],
+        ["BACKUP", "ENV", "AGE", "RELEASE", "FILES", "DATA", "SIZE", "WHY"],
         [
             [
                 backup["id"],
@@ -80,6 +91,7 @@ def _list_lines(backups: list[dict[str, Any]]) -> Iterator[str]:
                 ago(time.time() - backup["created"]),
                 backup["release"][:12],
                 str(backup["files"]),
+                size(backup["data_bytes"]) if backup["data"] else "",
                 size(backup["stored"]),
                 f"damaged: {backup['damaged']}" if backup["damaged"] else backup["reason"],
             ]
@@ -98,9 +110,12 @@ def _show_lines(backup: dict[str, Any]) -> Iterator[str]:
         "why": backup["reason"],
         "release": backup["release"],
         "content": content,
+        "data": f"sessions and workspace, {size(backup['data_bytes'])}" if backup["data"] else "",
+        "left out": ", ".join(backup["left_out"]),
         "toggles": toggles or "all at their defaults",
         "damaged": backup["damaged"],
         "restore": f"dcops rollback {backup['id']} --env {backup['environment']}",
+        "": "with --with-data sessions and workspace go back too" if backup["data"] else "",
     }
     yield style(backup["id"], "strong")
     yield from (f"  {name:<12} {text}" for name, text in rows.items() if text)

@@ -111,7 +111,8 @@ def confirmation(app: App, world: World, progress: Progress, *, yes: bool) -> Co
         if not app.json:
             for line in plan_lines(plan, app.console, brief=True):
                 app.console.talk(line)
-        approve(app, world, plan.environment, plan.kind, yes=yes)
+        because = "sessions and workspace of now are replaced" if plan.has("restore") else ""
+        approve(app, world, plan.environment, plan.kind, yes=yes, because=because)
 
     return confirm
 
@@ -176,6 +177,7 @@ def _request(
     reason: str,
     plan: Plan | None = None,
     lock_wait: float = 0.0,
+    breaking: bool = False,
 ) -> DeployRequest:
     from dcops.operations.deploy import DeployRequest
 
@@ -183,7 +185,13 @@ def _request(
     if plan is not None and (values or engine):
         raise click.UsageError("--plan runs exactly the saved plan: it goes with no --set and no --engine.")
     return DeployRequest(
-        environment, engine=engine, sets=values, reason=reason, plan=plan, lock_wait=lock_wait
+        environment,
+        engine=engine,
+        sets=values,
+        reason=reason,
+        plan=plan,
+        lock_wait=lock_wait,
+        breaking=breaking,
     )
 
 

@@ -11,6 +11,7 @@ from dcops.cli import completion
 from dcops.cli.base import command
 from dcops.cli.commands.deploy import confirmation, show_plan, show_report
 from dcops.cli.options import DEFAULT, lock_wait_option, reason_option, yes_option
+from dcops.core.backup import WORDS
 from dcops.errors import NotFound, PreconditionMissing, UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         "dcops rollback --env dev",
         "dcops rollback backup_20261120_190812",
         "dcops rollback backup_20261120_190812 --env production --yes",
+        "dcops rollback latest --with-data",
     ),
     exits=(3, 4, 6, 7, 130),
 )
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
     help="The environment; asked for when several are deployed.",
     shell_complete=completion.environments,
 )
+@click.option(
+    "--with-data",
+    is_flag=True,
+    help="Sessions and workspace too, from a backup that holds them; what came since is lost.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan and do nothing.")
 @reason_option
 @yes_option
@@ -43,6 +50,7 @@ def rollback_command(
     app: App,
     backup: str | None,
     environment: str | None,
+    with_data: bool,
     dry_run: bool,
     reason: str,
     yes: bool,
@@ -52,12 +60,13 @@ def rollback_command(
 
     Without BACKUP the newest release that served before and was not rolled back from serves again; toggles
     flipped since are kept and listed. With BACKUP everything is as it was then, and what is there now is
-    backed up first.
+    backed up first. BACKUP is an id, its beginning, latest or previous. Sessions and workspace stay, unless
+    --with-data is given: then all instances are stopped meanwhile, and requests fail.
     """
     from dcops.operations.rollback import RollbackRequest, plan_rollback, rollback
 
     name = environment or _environment(app, app.world(), backup)
-    request = RollbackRequest(name, backup=backup, reason=reason, lock_wait=lock_wait)
+    request = RollbackRequest(name, backup=backup, reason=reason, lock_wait=lock_wait, with_data=with_data)
     if dry_run:
         show_plan(app, plan_rollback(app.world(), request))
         return
@@ -69,7 +78,7 @@ def rollback_command(
 
 def _environment(app: App, world: World, backup: str | None) -> str:
     """The environment that is meant when none is named."""
-    if backup is not None:
+    if backup is not None and backup not in WORDS:
         return _of_backup(world, backup)
     if named := os.environ.get("DCOPS_ENV"):
         return named
