@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from dcops.operations.world import World
 
 
-def approve(
-    app: App, world: World, environment: str, action: str, *, yes: bool, because: str = ""
-) -> None:
+def approve(app: App, world: World, environment: str, action: str, *, yes: bool, because: str = "") -> None:
     """Have the name of a protected environment typed; others need approval for grave things only.
 
     Args:
