@@ -128,7 +128,8 @@ class InstanceState:
     """What the engine says of an instance; ``failed`` covers back-off, fatal and crash loops.
 
     ``role`` is the role at its start; the present one is in its control file.
-    ``started`` is seconds since the epoch, 0 when it never ran.
+    ``started`` is seconds since the epoch, 0 when it never ran. ``always`` says whether its keeper starts it
+    again whatever its end; None where the keeper makes no such difference.
     """
 
     id: str
@@ -139,6 +140,7 @@ class InstanceState:
     exit_code: int | None = None
     restarts: int = 0
     started: float = 0.0
+    always: bool | None = None
 
 
 TOOK_TOO_LONG = 124  # as timeout(1) says it

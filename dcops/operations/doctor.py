@@ -10,13 +10,16 @@ from dcops.core.protocols import Finding
 from dcops.engines.ports import require_free
 from dcops.errors import DcopsError
 from dcops.keys import resolve_key
+from dcops.operations.current import interrupted, observe
+from dcops.operations.drift import differences
+from dcops.operations.evidence import gather
 from dcops.releases.context import load_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dcops.core.environment import Environment
-    from dcops.operations.world import World
+    from dcops.operations.world import Place, World
     from dcops.records.local import EngineChoice
 
 CLOCK_SECONDS = 60.0
@@ -76,6 +79,7 @@ def _environment(world: World, environment: Environment, choice: EngineChoice | 
         yield Finding(f"{name}: port", "ok", f"{port} is ours" if port else "any free one, taken at deploy")
     if choice is not None:
         yield _clock(world, environment, choice)
+        yield from _drift(world.place(environment, choice))
 
 
 def _engine(
@@ -110,6 +114,24 @@ def _clock(world: World, environment: Environment, choice: EngineChoice) -> Find
         detail = f"the newest record is {ahead:.0f} s in the future"
         return Finding(check, "warn", detail, "set this machine's clock: timedatectl set-ntp true")
     return Finding(check, "ok", "no record is from the future")
+
+
+def _drift(place: Place) -> Iterator[Finding]:
+    """Where records, engine and files say different things, as ``status`` says it too."""
+    check = f"{place.name}: drift"
+    try:
+        current = observe(place)
+        found = differences(current, gather(place, current))
+    except DcopsError as error:
+        yield _failed(check, error)
+        return
+    if current.unfinished is not None and place.lock.holder() is None:
+        do = f"dcops resume {place.name}, or dcops abort {place.name}"
+        yield Finding(check, "warn", interrupted(current.unfinished, place.name), do)
+    for drift in found:
+        yield Finding(check, "warn", drift.what, drift.do, {"kind": drift.kind, "remedy": drift.remedy})
+    if not found:
+        yield Finding(check, "ok", "files, records and engine say the same")
 
 
 def _proxy_runs(world: World, environment: Environment, choice: EngineChoice | None) -> bool:

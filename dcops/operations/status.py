@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core import toggles as core_toggles
 from dcops.errors import DcopsError
-from dcops.operations.current import Current, observe
+from dcops.operations.current import Current, interrupted, observe
+from dcops.operations.drift import Drift, differences
+from dcops.operations.evidence import gather
 from dcops.operations.instances import followed
-from dcops.operations.planning import configuration
-from dcops.releases.context import load_release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dcops.operations.world import Place, World
+    from dcops.records.journal import Unfinished
 
 State = Literal["running", "degraded", "down", "empty", "absent", "unreachable", "invalid"]
 PROBE_SECONDS = 2.0
@@ -29,21 +28,6 @@ class Problem:
     code: str
     what: str
     do: str
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """A difference between the files and what is in force.
-
-    Attributes:
-        kind: ``toggle``, ``setting`` or ``release``.
-        name: Which toggle or setting; empty for the release.
-    """
-
-    kind: Literal["toggle", "setting", "release"]
-    name: str
-    file: Any
-    in_force: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +60,8 @@ class EnvironmentStatus:
         state: ``absent`` was never deployed here, ``empty`` is deployed with nothing that serves.
         why: How its engine was decided.
         deployed: Seconds since the epoch when the serving release was.
+        public_url: Where the domain is served, beside ``url``; empty without one.
+        maintenance: Seconds that users are told to wait; None when there is no maintenance.
         operation: Who runs an operation now, on whatever machine, as the lock says.
     """
 
@@ -86,10 +72,12 @@ class EnvironmentStatus:
     release: str = ""
     deployed: float = 0.0
     url: str = ""
+    public_url: str = ""
     token_file: str = ""
     instances: tuple[InstanceStatus, ...] = ()
     toggles: ToggleStatus = field(default_factory=ToggleStatus)
     drift: tuple[Drift, ...] = ()
+    maintenance: int | None = None
     operation: dict[str, Any] | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -134,9 +122,8 @@ def _status(world: World, name: str) -> EnvironmentStatus:
 
 def _look(place: Place, current: Current, holder: dict[str, Any] | None) -> EnvironmentStatus:
     state, problems, seen = _health(place, current)
-    problems += _behind(place, current, seen)
     if current.unfinished is not None and holder is None:
-        problems.append(_interrupted(place, current))
+        problems.append(_interrupted(place, current.unfinished))
     deployment = current.deployment
     return EnvironmentStatus(
         name=place.name,
@@ -146,10 +133,12 @@ def _look(place: Place, current: Current, holder: dict[str, Any] | None) -> Envi
         release=deployment.revision.release if deployment else "",
         deployed=deployment.at if deployment else 0.0,
         url=place.url,
+        public_url=current.proxied.public_url if current.proxied else "",
         token_file=str(place.local.token_file),
         instances=_instances(current, seen),
         toggles=_toggles(current, seen),
-        drift=tuple(_drift(place, current)),
+        drift=tuple(differences(current, gather(place, current, seen))),
+        maintenance=current.maintenance,
         operation=holder,
         problems=tuple(problems),
     )
@@ -180,17 +169,6 @@ def _health(place: Place, current: Current) -> tuple[State, list[Problem], dict[
     return "degraded" if problems else "running", problems, seen
 
 
-def _behind(place: Place, current: Current, seen: dict[str, Any]) -> list[Problem]:
-    """Whether the serving instance follows an older toggle generation than the one in force."""
-    follows, wanted = followed(seen), current.toggles.generation
-    if not seen or follows >= wanted or current.record is None:
-        return []
-    what = f"{current.serving} follows toggle generation {follows}, not {wanted}"
-    if not current.record.revision.roles:
-        return [Problem("DC-TOGGLES-BEHIND", f"{what}, until it starts anew", f"dcops restart {place.name}")]
-    return [Problem("DC-TOGGLES-BEHIND", what, f"dcops deploy {place.name} tells it again")]
-
-
 def _lost(place: Place, current: Current, seen: dict[str, Any]) -> list[Problem]:
     """Whether the session journal is another one than the deployment found."""
     recorded = current.deployment.state if current.deployment else ""
@@ -201,14 +179,9 @@ def _lost(place: Place, current: Current, seen: dict[str, Any]) -> list[Problem]
     return [Problem("DC-STATE-LOST", what, f"dcops restart {place.name} records the new one")]
 
 
-def _interrupted(place: Place, current: Current) -> Problem:
-    left = current.unfinished
-    assert left is not None
-    return Problem(
-        "DC-UNFINISHED",
-        f"a {left.plan.kind} by {left.by} was interrupted at step '{left.started}'",
-        f"dcops resume {place.name}, or dcops abort {place.name}",
-    )
+def _interrupted(place: Place, left: Unfinished) -> Problem:
+    do = f"dcops resume {place.name}, or dcops abort {place.name}"
+    return Problem("DC-UNFINISHED", interrupted(left, place.name), do)
 
 
 def _instances(current: Current, seen: dict[str, Any]) -> tuple[InstanceStatus, ...]:
@@ -234,23 +207,6 @@ def _toggles(current: Current, seen: dict[str, Any]) -> ToggleStatus:
     schema = current.record.revision.schema
     values = core_toggles.effective(core_toggles.project(current.toggles.values, schema), schema)
     return ToggleStatus(current.toggles.generation, core_toggles.digest(values), followed(seen))
-
-
-def _drift(place: Place, current: Current) -> Iterator[Drift]:
-    """What a deploy would change, without making a plan."""
-    deployment = current.deployment
-    if deployment is None:
-        return
-    for change in core_toggles.changes(current.toggles.values, place.environment.toggles):
-        yield Drift("toggle", change.name, change.new, change.old)
-    for change in core_toggles.changes(deployment.revision.configuration, configuration(place.environment)):
-        yield Drift("setting", change.name, change.new, change.old)
-    try:
-        release = load_release(place.environment.implementation).id
-    except DcopsError:
-        return
-    if release != deployment.revision.release:
-        yield Drift("release", "", release, deployment.revision.release)
 
 
 def _problem(error: DcopsError) -> Problem:

@@ -120,5 +120,5 @@ def test_an_instance_that_has_read_no_toggles_yet_is_behind(
     starting = {"toggles": {"generation": None, "digest": None, "error": None}}
     monkeypatch.setattr("dcops.client.Client.instance", lambda _client: starting)
     (row,) = status(site.world, "dev")
-    assert [problem.code for problem in row.problems] == ["DC-TOGGLES-BEHIND"]
+    assert [(drift.kind, drift.do) for drift in row.drift] == [("acknowledged", "dcops restart dev")]
     assert row.toggles.acknowledged == 0

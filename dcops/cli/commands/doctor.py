@@ -16,19 +16,30 @@ if TYPE_CHECKING:
 
     from dcops.cli.app import App
     from dcops.core.protocols import Finding
+    from dcops.operations.drift import Drift
+    from dcops.operations.repair import Agree, RepairReport
 
-PRECONDITION = 6
+PRECONDITION, LEFT = 6, 5
 LOOKS = {"ok": ("ok", "good"), "warn": ("warn", "warn"), "fail": ("fail", "bad")}
 
 
-@command("doctor", examples=("dcops doctor", "dcops doctor production --json"), exits=(6, 7))
+@command(
+    "doctor",
+    examples=("dcops doctor", "dcops doctor production --json", "dcops doctor dev --repair"),
+    exits=(5, 6, 7),
+)
 @click.argument("environment", metavar="[ENV]", required=False, shell_complete=completion.environments)
-def doctor_command(app: App, environment: str | None) -> int:
+@click.option("--repair", is_flag=True, help="Mend what has drifted; asks before it stops anything.")
+@click.option("--yes", is_flag=True, help="With --repair: do not ask.")
+def doctor_command(app: App, environment: str | None, repair: bool, yes: bool) -> int:
     """Check everything that dcops needs, each with its fix.
 
     Warnings do not fail. What only concerns an environment that was never deployed here is a warning,
-    unless ENV names it.
+    unless ENV names it. --repair mends what follows from what else is there, such as a pointer, a control
+    file or a proxy that ended; it never stops what serves, and exits with 5 when something is left.
     """
+    if repair:
+        return _repair(app, environment, yes=yes)
     from dcops.operations.doctor import doctor
 
     findings = doctor(app.world(), environment)
@@ -36,6 +47,43 @@ def doctor_command(app: App, environment: str | None) -> int:
     document = {"ok": not failed, "findings": [asdict(finding) for finding in findings]}
     app.show("doctor", document, lambda: _lines(app, findings))
     return PRECONDITION if failed else 0
+
+
+def _repair(app: App, environment: str | None, *, yes: bool) -> int:
+    from dcops.operations.repair import deployed, repair
+
+    reports = []
+    for name in [environment] if environment else deployed(app.world()):
+        with app.progress("repair", name, streams=False) as progress:
+            reports.append(repair(app.world(progress.emit), name, _asking(app, yes=yes)))
+    left = [drift for report in reports for drift in report.left]
+    document = {"ok": not left, "repairs": [report.to_json() for report in reports]}
+    app.show("doctor", document, lambda: _repair_lines(reports))
+    return LEFT if left else 0
+
+
+def _asking(app: App, *, yes: bool) -> Agree:
+    def agree(drift: Drift) -> bool:
+        if yes or app.json or not app.console.interactive:
+            return yes
+        return click.confirm(f"{drift.what}. Stop and remove it?", err=True)
+
+    return agree
+
+
+def _repair_lines(reports: list[RepairReport]) -> Iterator[str]:
+    for report in reports:
+        name = style(report.environment, "name")
+        for drift in report.mended:
+            yield f"{style('mended', 'good')}  {name}: {drift.what}"
+        for drift in report.left:
+            yield f"{style('left', 'warn')}    {name}: {drift.what}"
+            do = f"{drift.do} --yes" if drift.remedy == "stops" else drift.do
+            yield f"        {style('do', 'dim')} {do}"
+        if not (report.mended or report.left):
+            yield f"{style('nothing', 'good')} {name}: has not drifted"
+    if not reports:
+        yield "nothing is deployed"
 
 
 def _lines(app: App, findings: list[Finding]) -> Iterator[str]:

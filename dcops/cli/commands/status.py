@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dcops.cli.app import App
-    from dcops.operations.status import Drift, EnvironmentStatus
+    from dcops.operations.status import EnvironmentStatus
 
 LOOKS = {"running": "good", "degraded": "warn", "empty": "dim", "absent": "dim"}
 
@@ -51,7 +51,7 @@ def _overview(rows: list[EnvironmentStatus]) -> Iterator[str]:
                 row.release[:12] or "-",
                 _up(row),
                 str(len(row.drift) or "none") if row.release else "-",
-                row.url or "-",
+                row.public_url or row.url or "-",
             ]
             for row in rows
         ],
@@ -70,7 +70,8 @@ def _detail(row: EnvironmentStatus) -> Iterator[str]:
     followed = ", acknowledged" if toggles.acknowledged == toggles.generation else ", not acknowledged"
     followed = followed if row.state in {"running", "degraded"} else ""
     facts = {
-        "url": row.url,
+        "url": row.public_url or row.url,
+        "local": row.url if row.public_url else "",
         "token": row.token_file,
         "engine": f"{row.engine} ({row.why})" if row.engine else "",
         "release": f"{row.release[:12]}, deployed {ago(time.time() - row.deployed)} ago"
@@ -80,7 +81,7 @@ def _detail(row: EnvironmentStatus) -> Iterator[str]:
     }
     yield from (f"  {name:<8} {text}" for name, text in facts.items() if text)
     for index, drift in enumerate(row.drift):
-        yield f"  {'' if index else 'drift':<8} {_drift(drift)}"
+        yield f"  {'' if index else 'drift':<8} {drift.what}"
     if row.instances:
         yield from table(
             ["  INSTANCE", "ROLE", "STATUS", "UP", "TURNS", "RESTARTS"],
@@ -108,15 +109,12 @@ def _up(row: EnvironmentStatus) -> str:
     return ago(time.time() - started[0]) if started and row.state in {"running", "degraded"} else "-"
 
 
-def _drift(drift: Drift) -> str:
-    if drift.kind == "release":
-        return f"the implementation is {str(drift.file)[:12]} now, {str(drift.in_force)[:12]} serves"
-    file, in_force = ("(default)" if value is None else value for value in (drift.file, drift.in_force))
-    return f"{drift.kind} {drift.name}: {file} in the files, {in_force} in force"
-
-
 def _remarks(row: EnvironmentStatus) -> Iterator[str]:
     """What is wrong or under way, each with the next command."""
+    if row.maintenance is not None:
+        told = f"users get 503 and come back after {row.maintenance} s"
+        yield f"  {style(row.name, 'warn')}: under maintenance, {told}"
+        yield f"    {style('do', 'dim')} dcops maintenance off {row.name}"
     if row.operation is not None:
         step = f" at step '{row.operation['step']}'" if row.operation.get("step") else ""
         yield f"  {row.name}: {row.operation['by']} runs '{row.operation['operation']}'{step}"
@@ -124,7 +122,9 @@ def _remarks(row: EnvironmentStatus) -> Iterator[str]:
         yield f"  {style(row.name, 'warn')}: {problem.what}"
         if problem.do:
             yield f"    {style('do', 'dim')} {problem.do}"
-    if row.drift and not row.problems:
-        kinds = {drift.kind for drift in row.drift}
-        verb = "toggle apply --env" if kinds == {"toggle"} else "plan"
-        yield f"  {row.name}: the files say something else than what serves: dcops {verb} {row.name}"
+    if any(drift.remedy != "deploy" for drift in row.drift):
+        yield f"  {row.name}: has drifted: dcops doctor {row.name} --repair"
+    elif row.drift and not row.problems:
+        commands = {drift.do for drift in row.drift}
+        do = commands.pop() if len(commands) == 1 else f"dcops plan {row.name}"
+        yield f"  {row.name}: what serves is not what the files say: {do}"
