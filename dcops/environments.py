@@ -65,7 +65,9 @@ class Environments:
         environment = Document.parse(files.environment, self._label(name, "environment.yaml"))
         toggles = Document.parse(files.toggles, self._label(name, "toggles.yaml"))
         found = environment.check(_schema())
-        rows = environment.rows(found or _contradictions(environment.value))
+        rows = environment.rows(
+            found or [*_contradictions(environment.value), *self._astray(name, environment)]
+        )
         rows += toggles.rows(toggles.check({"type": "object"}))
         if rows:
             raise self._refuse(rows)
@@ -146,6 +148,22 @@ class Environments:
             ) from None
         if text != old:
             write_file(file, text.encode())
+
+    def _astray(self, name: str, environment: Document) -> list[Fault]:
+        """Whether ``after`` names no environment, or leads back to where it began."""
+        way, after = [name], environment.value.get("after", "")
+        if after and not (self._root / after).is_dir():
+            close = did_you_mean(after, [each for each in self.names() if each != name])
+            return [Fault(("after",), f"there is no environment {after}", close)]
+        while after and after not in way:
+            way.append(after)
+            file = self._root / after / "environment.yaml"
+            # What is wrong with that one is told when it is read itself.
+            value = Document.parse(file.read_bytes(), str(file)).value if file.is_file() else {}
+            after = value.get("after", "") if isinstance(value, dict) else ""
+        if not after:
+            return []
+        return [Fault(("after",), f"leads in a circle: {' after '.join([*way, after])}")]
 
     @property
     def _root(self) -> Path:

@@ -207,3 +207,40 @@ def test_files_are_put_back_byte_for_byte(environments: Environments) -> None:
     files = EnvironmentFiles(b"engine: docker\r\n", b"# none\n")
     environments.write("dev", files)
     assert environments.read("dev") == files
+
+
+@pytest.mark.parametrize(
+    ("others", "after", "said"),
+    [
+        ({"dev": ""}, "staging", "there is no environment staging"),
+        ({"dev": ""}, "prod", "leads in a circle: prod after prod"),
+        ({"dev": "after: prod\n"}, "dev", "leads in a circle: prod after dev after prod"),
+        (
+            {"dev": "after: lab\n", "lab": "after: dev\n"},
+            "dev",
+            "leads in a circle: prod after dev after lab after dev",
+        ),
+    ],
+)
+def test_after_that_leads_nowhere_or_back_is_refused(
+    environments: Environments, others: dict[str, str], after: str, said: str
+) -> None:
+    for name, text in {**others, "prod": f"after: {after}\n"}.items():
+        directory = environments.project.root / "environments" / name
+        directory.mkdir(exist_ok=True)
+        (directory / "environment.yaml").write_text(f"engine: process\n{text}")
+        (directory / "toggles.yaml").write_text("")
+    with pytest.raises(PreconditionMissing) as caught:
+        environments.load("prod")
+    [fault] = caught.value.detail["faults"]
+    assert (fault["line"], said in str(fault)) == (2, True), fault
+
+
+def test_after_may_name_another_environment_that_waits_for_none(environments: Environments) -> None:
+    directory = environments.project.root / "environments" / "prod"
+    directory.mkdir()
+    (directory / "environment.yaml").write_text("engine: process\nafter: dev\n")
+    (directory / "toggles.yaml").write_text("")
+    assert environments.load("prod").after == "dev"
+    (environments.project.root / "environments" / "dev" / "environment.yaml").write_text("engine: [\n")
+    assert environments.load("prod").after == "dev"

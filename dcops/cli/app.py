@@ -35,6 +35,8 @@ class App:
     command: str = "dcops"
     streams: bool = False
 
+    _progress: Progress | None = None
+
     @cached_property
     def console(self) -> Console:
         return Console(self.color)
@@ -42,7 +44,17 @@ class App:
     def world(self, emit: Emit | None = None) -> World:
         from dcops.cli.wiring import make_world
 
-        return make_world(self.project, emit)
+        return make_world(self.project, emit, self.ask)
+
+    def ask(self, question: str) -> bool:
+        """Ask whoever sits at the terminal; nobody there is a no, and ``--yes`` answers nothing here."""
+        if self.json or not self.console.interactive:
+            return False
+        if self._progress is not None:
+            self._progress.close()  # what moves on the screen would write over the question
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
     def show(self, name: str, document: Mapping[str, Any], text: Callable[[], Iterable[str]]) -> None:
         """Print a result: one JSON object with its schema, or lines of text."""
@@ -61,6 +73,10 @@ class App:
             environment: Where, for people.
             streams: Whether JSON comes as one line an event; without it JSON is the result alone.
         """
+        self._progress = self._renderer(operation, environment, streams=streams)
+        return self._progress
+
+    def _renderer(self, operation: str, environment: str, *, streams: bool) -> Progress:
         if self.json:
             from dcops.cli.render.ndjson import JsonLines
             from dcops.cli.render.progress import Progress

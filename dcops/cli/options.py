@@ -94,6 +94,14 @@ def deploy_options(function: Decorated) -> Decorated:
                 is_flag=True,
                 help="Allow a migration that what runs cannot read: it is stopped first, and requests fail.",
             ),
+            click.option(
+                "--from",
+                "origin",
+                default="",
+                metavar="ENV",
+                help="Deploy exactly the release that ENV serves now.",
+                shell_complete=completion.environments,
+            ),
             reason_option,
         )
     ):

@@ -13,6 +13,8 @@ from dcops.operations.world import World
 from dcops.projects import find_project
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dcops.core.environment import Environment, Project
     from dcops.core.events import Emit
     from dcops.core.protocols import Engine
@@ -21,19 +23,22 @@ PROBE_SECONDS = 2.0
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 
 
-def make_world(directory: Path | None, emit: Emit | None) -> World:
+def make_world(
+    directory: Path | None, emit: Emit | None, ask: Callable[[str], bool] = lambda _question: False
+) -> World:
     """The project of a directory with the real parts.
 
     Args:
         directory: ``--project``; None for the nearest project above the working directory.
         emit: Takes the operation's events; None drops them.
+        ask: Puts a question to whoever is there.
 
     Raises:
         PreconditionMissing: There is no project.
     """
     project = find_project(Path.cwd(), directory)
     parts = (project, Environments(project), make_engine, probe_docker, cache_directory())
-    return World(*parts) if emit is None else World(*parts, emit)
+    return World(*parts, ask=ask) if emit is None else World(*parts, emit, ask=ask)
 
 
 def cache_directory() -> Path:

@@ -9,17 +9,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dcops.core.deployment import Deployment
+from dcops.core.deployment import Deployment, Revision
 from dcops.core.events import OperationEvent
 from dcops.core.plan import STEPS, Plan, Step
+from dcops.core.release import build_id
 from dcops.errors import Interrupted, NotRestored, OperationFailed, PreconditionMissing
 from dcops.operations.current import Current, observe
+from dcops.operations.domain import require_domain
 from dcops.operations.engine_choice import choose, finish_move, keep, undo_move
 from dcops.operations.execute import joined
 from dcops.operations.hooks import PRE_BUILD, on_failure, run_hook
 from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import configuration, make_plan, set_values
-from dcops.operations.steps.build import build, model_revision, model_source, revision_of
+from dcops.operations.promotion import refuse_unproven, served_by
+from dcops.operations.steps.build import build, files_of, model_revision, model_source, revision_of
 from dcops.operations.steps.start import proxy_before, write_key
 from dcops.operations.transaction import Transaction
 from dcops.projects import record_project
@@ -38,6 +41,7 @@ class DeployRequest:
     Attributes:
         engine: ``--engine``, None for what is recorded or the environment says.
         sets: Toggle values as written on the command line.
+        origin: Environment whose release is deployed; empty for the files of the implementation.
         plan: A saved plan, refused when what runs has moved since.
         lock_wait: Seconds to wait for another operation.
         breaking: Whether what runs may be stopped for a migration that it could not read.
@@ -47,6 +51,7 @@ class DeployRequest:
     engine: str | None = None
     sets: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
+    origin: str = ""
     plan: Plan | None = None
     lock_wait: float = 0.0
     breaking: bool = False
@@ -116,8 +121,12 @@ def deploy(world: World, request: DeployRequest, confirm: Confirm) -> DeployRepo
     place = _place(world, request)
     current = _look(place, request.lock_wait)
     planned = _fresh(request.plan, current) or _plan(place, request, current)
+    if request.plan is not None:
+        refuse_unproven(place, current, planned.revision.release)
     if place.environment.model == "api" and not planned.does_nothing:
         _ = place.key  # a missing one is refused before anything is built or started
+    if planned.has("proxy"):
+        require_domain(place, current)
     try:
         done = carry_out(
             place,
@@ -235,22 +244,36 @@ def _look(place: Place, lock_wait: float) -> Current:
 
 
 def _plan(place: Place, request: DeployRequest, current: Current) -> Plan:
-    release = load_release(place.environment.implementation)
-    place.world.environments.check_toggles(place.name, release.schema)
+    revision, source = _asked(place, request)
+    refuse_unproven(place, current, revision.release)
+    place.world.environments.check_toggles(place.name, revision.schema)
     # Read anew: a toggle may have been flipped, in the file too, while this deploy was building.
     wanted = place.world.environments.load(place.name).toggles
-    values = set_values(wanted, request.sets, release.schema)
-    revision = replace(revision_of(place, release, configuration(place.environment)), toggles=values)
-    return make_plan(
+    revision = replace(revision, toggles=set_values(wanted, request.sets, revision.schema))
+    made = make_plan(
         place,
         current,
         revision,
         kind="deploy",
-        source=str(place.environment.implementation),
+        source=str(source),
         reason=request.reason,
         suites=place.environment.suites,
         breaking=request.breaking,
     )
+    origin = (f"source     what {request.origin} serves",) if request.origin else ()
+    return replace(made, changes=(*origin, *made.changes))
+
+
+def _asked(place: Place, request: DeployRequest) -> tuple[Revision, Path]:
+    """What shall serve, still without toggles, and where its files are."""
+    settings = configuration(place.environment)
+    if request.origin:
+        there, deployment = served_by(place.world, request.origin, place)
+        source = files_of(there, deployment.revision)
+        build = build_id(deployment.revision.release, place.engine.platform())
+        return replace(deployment.revision, build=build, configuration=settings), source
+    source = place.environment.implementation
+    return revision_of(place, load_release(source), settings), source
 
 
 def _fresh(saved: Plan | None, current: Current) -> Plan | None:

@@ -64,6 +64,7 @@ def plan_command(app: App, environment: str, output: Path | None, exit_code: boo
         "dcops deploy",
         "dcops deploy production --reason 'new prompts'",
         "dcops deploy dev --set thinking_budget=8000 --disable use_streaming_bash",
+        "dcops deploy production --from dev",
         "dcops deploy production --yes --json",
     ),
     exits=(3, 4, 6, 7, 130),
@@ -149,8 +150,9 @@ def _report_lines(report: DeployReport) -> Iterator[str]:
         word = {"deploy": "Deployed", "rollback": "Rolled back", "restart": "Restarted"}
         verb = word[plan.kind if plan else "deploy"]
         yield f"{style(verb, 'good')}  {report.environment}  {release}  in {length(report.seconds)}"
-    yield f"  URL    {report.url}"
+    yield f"  URL    {report.public_url or report.url}"
     yield f"  Token  {report.token_file}"
+    yield from (f"  {style('Note', 'warn')}   {text}" for text in report.warnings)
     if report.result == "deployed" and (plan is None or plan.kind != "restart"):
         yield f"  Undo   {_undo(report)}"
 
@@ -175,6 +177,7 @@ def _request(
     enables: tuple[str, ...],
     disables: tuple[str, ...],
     reason: str,
+    origin: str,
     plan: Plan | None = None,
     lock_wait: float = 0.0,
     breaking: bool = False,
@@ -182,13 +185,16 @@ def _request(
     from dcops.operations.deploy import DeployRequest
 
     values = toggle_texts(sets, enables, disables)
-    if plan is not None and (values or engine):
-        raise click.UsageError("--plan runs exactly the saved plan: it goes with no --set and no --engine.")
+    if plan is not None and (values or engine or origin):
+        raise click.UsageError(
+            "--plan runs exactly the saved plan: it goes with no --set, no --engine and no --from."
+        )
     return DeployRequest(
         environment,
         engine=engine,
         sets=values,
         reason=reason,
+        origin=origin,
         plan=plan,
         lock_wait=lock_wait,
         breaking=breaking,
