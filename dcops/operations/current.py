@@ -142,21 +142,6 @@ def tell_interrupted(place: Place) -> None:
         place.say("", f"{interrupted(left, place.name)}: {commands}")
 
 
-def interrupted(left: Unfinished, name: str) -> str:
-    """What was cut short, by whom, where and when, as one sentence."""
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(left.at))
-    step = f" at step '{left.started}'" if left.started else " before its first step"
-    return f"a {left.plan.kind} of {name}, begun {at} by {left.by}, was interrupted{step}"
-
-
-def tell_interrupted(place: Place) -> None:
-    """What only reads says in one line that something is half done, and goes on."""
-    left = place.journal.unfinished()
-    if left is not None and place.lock.holder() is None:
-        commands = f"dcops resume {place.name}, or dcops abort {place.name}"
-        place.say("", f"{interrupted(left, place.name)}: {commands}")
-
-
 def refuse_unfinished(current: Current, name: str) -> None:
     """Nothing new starts while something is half done."""
     left = current.unfinished
