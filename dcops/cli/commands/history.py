@@ -40,13 +40,15 @@ def history_command(app: App, environment: str, limit: int, verify: bool) -> Non
     """
     from dcops.operations.history import read_history, verify_history
 
-    if verify:
-        chain = verify_history(app.world(), environment)
-        app.show("history.verify", {"environment": environment, **asdict(chain)}, lambda: _verified(chain))
-        return
-    entries = read_history(app.world(), environment, limit=limit)
-    document = {"environment": environment, "entries": [entry.to_json() for entry in entries]}
-    app.show("history", document, lambda: _lines(entries))
+    world = app.world()
+    chain = verify_history(world, environment) if verify else None
+    entries = read_history(world, environment, limit=limit)
+    document = {
+        "environment": environment,
+        "entries": [entry.to_json() for entry in entries],
+        "chain": asdict(chain) if chain else None,
+    }
+    app.show("history", document, lambda: _verified(chain) if chain else _lines(entries))
 
 
 def _verified(chain: Chain) -> Iterator[str]:
