@@ -14,8 +14,6 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dcops.operations import instances
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -70,13 +68,11 @@ class Compose:
         return f"http://127.0.0.1:{self.port}"
 
     def _write_control(self) -> None:
-        serving = self.current.records[self.current.serving]
-        control = {
-            "toggles.json": instances.toggle_document(serving.revision, self.current.toggles),
-            "access.json": instances.access_document(self.place, serving.revision),
-            "role.json": instances.role_document("serving"),
-        }
-        for name, content in control.items():
+        """What the instance that serves under dcops is told."""
+        for name in ("toggles.json", "access.json", "role.json"):
+            path = f"instances/{self.current.serving}/{name}"
+            content = self.place.store.read(path)[path]
+            assert content is not None
             (self.directory / "control" / name).write_bytes(content)
 
     def next(self) -> tuple[list[str], str]:
