@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core.protocols import Https, Limits
+from dcops.core.toggles import changes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dcops.core.toggles import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +96,16 @@ class Environment:
     warm_for: float = 3600.0
     hook_timeout: float = 300.0
     toggles: dict[str, Any] = field(default_factory=dict)
+
+
+def setting_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """What differs between two configurations; limits and variables each by their own name."""
+    return changes(_flat(old), _flat(new))
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = isinstance(value, dict)
+        flat |= {f"{name}.{each}": value[each] for each in value} if inner else {name: value}
+    return flat

@@ -11,6 +11,7 @@ from dcops.engines.ports import require_free
 from dcops.errors import DcopsError
 from dcops.keys import resolve_key
 from dcops.operations.current import interrupted, observe
+from dcops.operations.domain import domain_findings
 from dcops.operations.drift import differences
 from dcops.operations.evidence import gather
 from dcops.releases.context import load_release
@@ -77,6 +78,7 @@ def _environment(world: World, environment: Environment, choice: EngineChoice | 
         yield _tried(f"{name}: port", f"{port} is free", lambda: require_free(environment.bind, port))
     else:
         yield Finding(f"{name}: port", "ok", f"{port} is ours" if port else "any free one, taken at deploy")
+    yield from domain_findings(environment)
     if choice is not None:
         yield _clock(world, environment, choice)
         yield from _drift(world.place(environment, choice))

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core import toggles as core_toggles
+from dcops.core.environment import setting_changes
 from dcops.core.plan import OUTAGE, STEPS, Plan, Step
 from dcops.core.toggles import changes
 from dcops.errors import PreconditionMissing
@@ -301,7 +302,7 @@ def describe_changes(current: Current, revision: Revision) -> list[str]:
     before = serving.revision.configuration if serving else {}
     lines += [
         f"setting    {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
-        for change in (changes(before, revision.configuration) if serving else [])
+        for change in (setting_changes(before, revision.configuration) if serving else [])
     ]
     lines += [
         f"toggle     {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
