@@ -43,6 +43,7 @@ EARLIER = (2, 10, 100)
 
 # name, unit, target
 FIRST_ANSWER = ("deploy: command to the new release's first answer", "s", 1.5)
+READY = ("deploy: command to the new release taking work", "s", 1.5)
 SILENCE = ("deploy: longest time without an answer", "ms", 50.0)
 FAILED = ("deploy under traffic: failed requests", "", 0.0)
 CUT = ("deploy under traffic: cut event streams", "", 0.0)
@@ -93,23 +94,27 @@ class Measured:
 
     Attributes:
         seconds: From the command to the first answer of the new release.
+        ready: From the command to when it also says that it is ready.
         silences: Longest time without an answer, milliseconds.
         failed: Failed requests of a deploy under traffic.
         cut: Event streams that such a deploy has cut.
     """
 
     seconds: list[float] = field(default_factory=list)
+    ready: list[float] = field(default_factory=list)
     silences: list[float] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
     cut: list[int] = field(default_factory=list)
 
     def first_answer(self, side: Side, token: str) -> None:
-        """One deploy with a single client: many would slow down the side that goes on answering."""
+        """One deploy with next to no clients: many would slow down the side that goes on answering."""
         command, release = side.next()
-        with Probes(side.url, token, clients=1, every=0.02) as probes:
+        with Probes(side.url, token) as probes, Probes(side.url, token, "/readyz") as ready:
             began = time.perf_counter()
             run(*command, cwd=side.directory)
-            self.seconds.append(probes.first(release, after=began) - began)
+            answered = probes.first(release, after=began)
+            self.seconds.append(answered - began)
+            self.ready.append(ready.first("", after=answered) - began)
 
     def silence(self, side: Side, token: str) -> None:
         """One deploy with clients that leave no gap unseen."""
@@ -145,7 +150,7 @@ class Measured:
 
 
 def await_release(side: Side, token: str, release: str) -> None:
-    with Probes(side.url, token, clients=1, every=0.02) as probes:
+    with Probes(side.url, token) as probes:
         probes.first(release, after=0.0)
 
 
@@ -185,6 +190,7 @@ def beside_compose(ours: Ours, times: int) -> list[Row]:
                     measured.traffic(side, ours.token)
     return [
         compared(*FIRST_ANSWER, mine.seconds, peer=other.seconds, peer_name=name, by_ratio=True),
+        compared(*READY, mine.ready, peer=other.ready, peer_name=name, by_ratio=True),
         compared(*SILENCE, mine.silences, peer=other.silences, peer_name=name),
         compared(*FAILED, mine.failed, peer=other.failed, peer_name=name),
         compared(*CUT, mine.cut, peer=other.cut, peer_name=name),
@@ -244,7 +250,7 @@ def grown(trial: Trial, number: int) -> Ours:
 
 def measured(*, quick: bool) -> list[Row]:
     if missing := why_not("docker"):
-        rows = (FIRST_ANSWER, SILENCE, FAILED, CUT, ROLLBACK, PLAN)
+        rows = (FIRST_ANSWER, READY, SILENCE, FAILED, CUT, ROLLBACK, PLAN)
         return [compared(*row, [], peer_name=missing) for row in rows]
     times = 3 if quick else 5
     with deployed("docker", verify={"suites": []}) as trial:

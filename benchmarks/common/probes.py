@@ -18,21 +18,24 @@ TIMEOUT_SECONDS = 1.0
 
 
 class Probes:
-    """`GET /version` by several clients, each request on a connection of its own.
+    """One `GET` again and again by several clients, each request on a connection of its own.
 
     Args:
         url: `http://host:port`.
         token: Bearer token.
+        path: What is asked for; answers of another one than `/version` name no release.
         clients: How many ask.
         every: Seconds from one request of a client to its next one.
     """
 
-    def __init__(self, url: str, token: str, *, clients: int, every: float) -> None:
+    def __init__(
+        self, url: str, token: str, path: str = "/version", *, clients: int = 1, every: float = 0.02
+    ) -> None:
         self._every = every
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or 80)
         self._request = (
-            f"GET /version HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token}\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token}\r\n"
             "Connection: close\r\n\r\n"
         ).encode()
         self._stopping = threading.Event()
@@ -76,7 +79,7 @@ class Probes:
         while not self._stopping.wait(max(0.0, due - time.perf_counter())):
             # What a slow answer has made late is not caught up: that would be a burst.
             due = max(due, time.perf_counter()) + self._every
-            with suppress(OSError, ValueError, KeyError):
+            with suppress(OSError, ValueError):
                 release = self._ask()
                 self._answers.append((time.perf_counter(), release))
 
@@ -89,4 +92,4 @@ class Probes:
         head, _, body = answer.partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200 "):
             raise ValueError(head[:40])
-        return str(json.loads(body)["release"])
+        return str(json.loads(body).get("release", ""))
