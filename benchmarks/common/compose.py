@@ -59,13 +59,10 @@ class Compose:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         for name in ("control", "state", "workspace"):
             (self.directory / name).mkdir(parents=True)
         self._write_control()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     def _write_control(self) -> None:
         """What the instance that serves under dcops is told."""
