@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Requests of the gateway are logged under a longer name, those by the instance route not at all.
+# Requests to the gateway, and those that maintenance refuses, are logged under longer names; those by the
+# instance route are not logged at all.
 _PUBLIC = "http.log.access"
 _REVERSE_PROXY = "http.handlers.reverse_proxy"
 _CUT = "aborting with incomplete response"

@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _end_with_dcops(group: int) -> None:
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # by no buffer: its lock would be missed at the interpreter's end
     _send(group, signal.SIGTERM)
     time.sleep(SECONDS)
     _send(group, signal.SIGKILL)

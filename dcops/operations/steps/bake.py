@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from dcops.core.traffic import Traffic, traffic
 from dcops.errors import OperationFailed
-from dcops.operations.current import MAINTENANCE
 
 if TYPE_CHECKING:
     from dcops.core.environment import Bake
@@ -65,9 +64,7 @@ class _Watch:
         """What is wrong with the instance itself; looks at the traffic as well."""
         place, state = self._run.place, self._state()
         began = time.monotonic()
-        # What maintenance keeps from the instance are no errors of it.
-        if place.store.read(MAINTENANCE)[MAINTENANCE] is None:
-            self.seen = traffic(place.engine.access_log(self.began), since=self._switched)
+        self.seen = traffic(place.engine.access_log(self.began), since=self._switched)
         self.pause = max(POLL_SECONDS, READING * (time.monotonic() - began))
         if state is None or state.status in {"exited", "failed"}:
             return "the instance has ended"
