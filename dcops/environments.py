@@ -20,7 +20,7 @@ from dcops.errors import NotFound, PreconditionMissing
 from dcops.files import write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 PACKAGED_AGENT = Path(__file__).with_name("agent")
 _SCHEMA = Path(__file__).with_name("environment.schema.json")
@@ -190,7 +190,7 @@ class Environments:
             implementation=root / values["implementation"] if "implementation" in values else PACKAGED_AGENT,
             key=_absolute(values.get("key", ""), root),
             port=0 if values.get("port", "auto") == "auto" else values["port"],
-            hosts=(*values.get("hosts", ()), *([values["domain"]] if "domain" in values else [])),
+            hosts=(*values.get("hosts", ()), *_own_hosts(values)),
             https=Https(values["domain"], **values.get("https", {})) if "domain" in values else None,
             egress=tuple(values.get("egress", ())),
             bake=_bake(values.get("bake", 0)),
@@ -229,6 +229,17 @@ def _contradictions(values: Mapping[str, Any]) -> list[Fault]:
         elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             found.append(Fault(at, "is no name of an environment variable"))
     return found
+
+
+def _own_hosts(values: Mapping[str, Any]) -> Iterator[str]:
+    """What users call the agent by, as the file says where it is served: the domain, and the address."""
+    import ipaddress  # noqa: PLC0415 - most commands are over before this would pay
+
+    if "domain" in values:
+        yield values["domain"]
+    bind = ipaddress.ip_address(values.get("bind", "127.0.0.1"))
+    if not (bind.is_loopback or bind.is_unspecified):
+        yield f"[{bind}]" if bind.version == 6 else str(bind)
 
 
 def _bake(value: Any) -> Bake:

@@ -244,3 +244,17 @@ def test_after_may_name_another_environment_that_waits_for_none(environments: En
     assert environments.load("prod").after == "dev"
     (environments.project.root / "environments" / "dev" / "environment.yaml").write_text("engine: [\n")
     assert environments.load("prod").after == "dev"
+
+
+def test_what_users_call_the_agent_by_are_hosts_of_it(environments: Environments) -> None:
+    domain = "domain: agent.example.org\nhttps: {port: 8443, issuer: internal}\n"
+    write(environments, f"engine: process\nhosts: [a.example]\nbind: 192.0.2.7\n{domain}")
+    dev = environments.load("dev")
+    assert dev.hosts == ("a.example", "agent.example.org", "192.0.2.7")
+    assert dev.https is not None
+    assert dev.https.url == "https://agent.example.org:8443"
+    assert (dev.https.bind, dev.https.redirect, dev.https.issuer) == ("0.0.0.0", 80, "internal")
+    write(environments, "engine: process\nbind: 2001:db8::7\n")
+    assert environments.load("dev").hosts == ("[2001:db8::7]",)
+    write(environments, "engine: process\nbind: '::'\n")
+    assert environments.load("dev").hosts == ()

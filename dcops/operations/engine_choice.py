@@ -37,7 +37,7 @@ def choose(world: World, environment: Environment, asked: str | None) -> EngineC
             why=f"{recorded.engine} was decided at the first deploy: {recorded.why}",
             do=f"dcops deploy {environment.name} --engine {environment.engine}",
         )
-    return replace(recorded, port=environment.port or recorded.port)
+    return replace(recorded, port=environment.port or recorded.port, bind=environment.bind)
 
 
 def keep(place: Place) -> None:

@@ -321,11 +321,19 @@ def _proxy_changes(place: Place, current: Current) -> list[str]:
         f"proxy      {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
         for change in (changes(before, wanted.settings) if before else [])
     ]
-    users = [current.records[name] for name in (*current.with_role("serving"), *current.with_role("warm"))]
-    cut = {None: "open streams are cut", 0: "no stream is open now", 1: "1 open stream is cut"}
-    count = open_streams(place, users)
-    said = cut.get(count, f"{count} open streams are cut")
+    said = _cut(place, current)
     return [*lines, f"proxy      it starts anew: {said}; clients come back by themselves"]
+
+
+def _cut(place: Place, current: Current) -> str:
+    """What a new proxy cuts, counted by way of the present one."""
+    if current.proxied is not None:
+        spec = current.proxied.spec
+        place = replace(place, choice=replace(place.choice, port=spec.port, bind=spec.bind))
+    users = [current.records[name] for name in (*current.with_role("serving"), *current.with_role("warm"))]
+    count = open_streams(place, users)
+    said = {None: "open streams are cut", 0: "no stream is open now", 1: "1 open stream is cut"}
+    return said.get(count, f"{count} open streams are cut")
 
 
 def _shown(value: Any) -> str:

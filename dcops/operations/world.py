@@ -16,6 +16,7 @@ from dcops.core.events import Emit, OperationEvent
 from dcops.core.protocols import ControlStore, Engine
 from dcops.errors import PreconditionMissing
 from dcops.keys import resolve_key
+from dcops.operations.tidy import tidy
 from dcops.projects import record_project
 from dcops.records import proxy
 from dcops.records.access import Access, ends
@@ -79,10 +80,10 @@ class World:
         if environment.engine == "process" or self.probe(self.project, environment):
             return None
         store = self.engines("docker", self.project, environment).store()
-        port = proxy.port(store.read(proxy.PATH)[proxy.PATH])
-        if port is None:
+        record = proxy.parse(store.read(proxy.PATH)[proxy.PATH])
+        if record is None:
             return None
-        choice = EngineChoice("docker", port, "found on docker")
+        choice = EngineChoice("docker", record.spec.port, "found on docker", record.spec.bind)
         record_project(self.project)
         self.local(environment.name).decide(choice)
         return choice
@@ -126,7 +127,10 @@ class Place:
 
     @property
     def url(self) -> str:
-        return f"http://{self.environment.bind}:{self.choice.port}"
+        """Where the plain listener is now; one on every interface is spoken to on loopback."""
+        bind = self.choice.bind or self.environment.bind
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104 - compared, not bound
+        return f"http://[{host}]:{self.choice.port}" if ":" in host else f"http://{host}:{self.choice.port}"
 
     @property
     def public_url(self) -> str:
@@ -154,7 +158,9 @@ class Place:
     def lock(self) -> EnvironmentLock:
         directory = self.local.directory
         lease = Lease(self.store, directory, lambda text: self.say("", text))
-        return EnvironmentLock(directory / "lock", self.name, lease)
+        return EnvironmentLock(
+            directory / "lock", self.name, lease, lambda: tidy(self.world.project.root, self.environment)
+        )
 
     def client(self, record: InstanceRecord | None = None, *, timeout: float = 10.0) -> Client:
         """Through the proxy: to whatever serves, or to exactly one instance."""

@@ -24,12 +24,14 @@ class EngineChoice:
     """The engine of an environment, decided at its first deploy and kept until ``down`` or ``--engine``.
 
     Attributes:
+        bind: Address of the plain listener; empty where it was not written down.
         leaves: The engine that the environment is leaving, until what it has there is removed.
     """
 
     engine: str
     port: int
     why: str
+    bind: str = ""
     leaves: EngineChoice | None = None
 
 

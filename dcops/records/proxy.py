@@ -41,9 +41,3 @@ def parse(content: bytes | None) -> ProxyRecord | None:
     document = json.loads(content)
     settings, https = document.pop("settings", {}), document.pop("https", None)
     return ProxyRecord(ProxySpec(**document, https=Https(**https) if https else None), settings)
-
-
-def port(content: bytes | None) -> int | None:
-    """The port of the record; None when the proxy was never started."""
-    record = parse(content)
-    return record.spec.port if record else None

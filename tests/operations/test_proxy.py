@@ -6,14 +6,13 @@ import json
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dcops.core.protocols import Https
 from dcops.engines.ports import require_permitted
 from dcops.errors import DcopsError, OperationFailed, PreconditionMissing
-from dcops.operations import domain
 from dcops.operations.deploy import DeployRequest, plan
 from dcops.operations.doctor import doctor
 from dcops.operations.lifecycle import start, stop
@@ -106,7 +105,7 @@ def named(https: Https) -> str:
     return f"domain: {https.domain}\nhttps: {json.dumps(rest)}\nport: auto"
 
 
-def internal(**changes: int) -> Https:
+def internal(**changes: Any) -> Https:
     return Https(
         NAME, "127.0.0.1", **{"port": free_port(), "redirect": free_port(), **changes}, issuer="internal"
     )
@@ -182,10 +181,10 @@ def test_a_failure_after_the_domain_came_takes_it_away_again(site: Site) -> None
 def test_a_name_that_leads_nowhere_is_refused_before_anything_is_done(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lookup(name: str, *_rest: object, **_named: object) -> list[object]:
+    def lookup(*_arguments: object, **_named: object) -> list[object]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(domain.socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
     site.setting("port: auto", named(Https(NAME, "127.0.0.1", free_port(), 0)))
     with pytest.raises(PreconditionMissing) as caught:
         site.deploy()
@@ -202,7 +201,7 @@ def test_doctor_says_whether_the_name_leads_to_this_host(
     def lookup(*_arguments: object, **_named: object) -> list[object]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0))]
 
-    monkeypatch.setattr(domain.socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
     site.setting("port: auto", named(Https(NAME)))
     (row,) = [each for each in doctor(site.world, "dev") if each.check == "dev: domain"]
     assert row.status == found
@@ -243,6 +242,16 @@ def test_each_setting_that_changes_is_a_line_of_the_plan(site: Site, free: int) 
     assert settings["bind"] == "127.0.0.1 -> 127.0.0.2"
     assert settings["api_url"] == "https://api.anthropic.com -> https://api.example.test"
     assert "open streams are cut" in changes[-1]
+
+
+def test_every_interface_is_served_and_spoken_to_on_loopback(site: Site) -> None:
+    site.deploy()
+    port = site.world.open("dev").choice.port
+    site.setting("port: auto", "port: auto\nbind: 0.0.0.0")
+    (row,) = status(site.world, "dev")
+    assert (row.state, [each.name for each in row.drift]) == ("running", ["bind"])
+    assert site.deploy().url == f"http://127.0.0.1:{port}"
+    assert site.get()["greeting"] == "hello"
 
 
 def test_a_plan_whose_proxy_is_no_longer_what_the_file_says_is_stale(site: Site, free: int) -> None:

@@ -70,7 +70,7 @@ def proxy_before(place: Place) -> str:
 def _serve_through(place: Place, record: ProxyRecord) -> None:
     place.engine.start_proxy(record.spec)
     place.store.write({PATH: record.dump()})
-    place.local.decide(replace(place.choice, port=record.spec.port))
+    place.local.decide(replace(place.choice, port=record.spec.port, bind=record.spec.bind))
 
 
 def write_key(place: Place) -> None:
