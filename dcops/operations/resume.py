@@ -51,8 +51,9 @@ def _resumed(world: World, place: Place) -> Run:
             )
         done = _still_done(current, left)
         if left.plan.has("proxy") and "proxy" not in done:
-            # With the port that was asked for: the recorded one is still the earlier.
-            place = world.place(place.environment, choose(world, place.environment, None))
+            # With the port that was asked for: the recorded one is still the earlier. The engine stays the
+            # one whose store carries the fence.
+            place = replace(place, choice=choose(world, place.environment, None))
         run = _run(place, current, left)
         if left.started == "verify":
             # The checks have changed their twin, as far as they came; they begin anew on a fresh one.
