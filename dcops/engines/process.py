@@ -297,7 +297,8 @@ class ProcessEngine:
         self.halt()
         places = self._places
         # First of all, and by the store: from here on no fence holds, so no thread makes a record anew.
-        self._store.write({"records": None})
+        if (places.root / "control").is_dir():
+            self._store.write({"records": None})
         delete(places.sockets)
         with contextlib.suppress(OSError):
             places.sockets.parent.rmdir()
