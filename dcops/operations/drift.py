@@ -168,7 +168,7 @@ def _others(current: Current, evidence: Evidence) -> Iterator[Drift]:
         elif name in spared or role in {"warm", "draining"}:
             continue
         elif not current.runs(name):
-            if role != "candidate":  # one that failed is kept until the next deploy
+            if current.failed is None or name != current.failed.instance:
                 yield _derived(evidence, "leftover", f"{name} has ended and is of no use", name)
         elif name not in current.records:
             yield _stops(evidence, f"{name} runs, and nobody knows it", name)

@@ -62,6 +62,7 @@ class EnvironmentStatus:
         deployed: Seconds since the epoch when the serving release was.
         public_url: Where the domain is served, beside ``url``; empty without one.
         maintenance: Seconds that users are told to wait; None when there is no maintenance.
+        failed: The candidate that failed last and is kept stopped: its id, release, when and at which step.
         operation: Who runs an operation now, on whatever machine, as the lock says.
     """
 
@@ -78,6 +79,7 @@ class EnvironmentStatus:
     toggles: ToggleStatus = field(default_factory=ToggleStatus)
     drift: tuple[Drift, ...] = ()
     maintenance: int | None = None
+    failed: dict[str, Any] | None = None
     operation: dict[str, Any] | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -139,6 +141,7 @@ def _look(place: Place, current: Current, holder: dict[str, Any] | None) -> Envi
         toggles=_toggles(current, seen),
         drift=tuple(differences(current, gather(place, current, seen))),
         maintenance=current.maintenance,
+        failed=_failed(current),
         operation=holder,
         problems=tuple(problems),
     )
@@ -197,8 +200,16 @@ def _instances(current: Current, seen: dict[str, Any]) -> tuple[InstanceStatus, 
             turns=seen.get("running_turns") if each.id == current.serving else None,
         )
         for each in current.instances.values()
+        if current.failed is None or each.id != current.failed.instance
     ]
     return tuple(sorted(rows, key=lambda row: (order.index(row.role), -row.started)))
+
+
+def _failed(current: Current) -> dict[str, Any] | None:
+    kept = current.failed
+    if kept is None:
+        return None
+    return {name: getattr(kept, name) for name in ("instance", "release", "at", "step", "error")}
 
 
 def _toggles(current: Current, seen: dict[str, Any]) -> ToggleStatus:

@@ -115,6 +115,13 @@ def _remarks(row: EnvironmentStatus) -> Iterator[str]:
         told = f"users get 503 and come back after {row.maintenance} s"
         yield f"  {style(row.name, 'warn')}: under maintenance, {told}"
         yield f"    {style('do', 'dim')} dcops maintenance off {row.name}"
+    if row.failed is not None:
+        when = ago(time.time() - row.failed["at"])
+        yield (
+            f"  {style(row.name, 'warn')}: candidate {row.failed['instance']} failed at step "
+            f"'{row.failed['step']}' {when} ago and is kept, stopped, until the next deploy"
+        )
+        yield f"    {style('do', 'dim')} dcops logs {row.name} --candidate"
     if row.operation is not None:
         step = f" at step '{row.operation['step']}'" if row.operation.get("step") else ""
         yield f"  {row.name}: {row.operation['by']} runs '{row.operation['operation']}'{step}"
