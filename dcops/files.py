@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+HALF_MADE = ".new-"
+SCRATCH = "scratch-"
+STALE_SECONDS = 60.0
 
 
 def write_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
@@ -25,7 +31,7 @@ def write_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
         mode: Permissions of a new file; the umask decides when absent.
     """
     path = Path(os.path.realpath(path))
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=HALF_MADE)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -40,12 +46,64 @@ def write_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
     sync_directory(path.parent)
 
 
+def remove_half_made(directory: Path) -> None:
+    """Remove what killed writers of files have left in a directory."""
+    for left in directory.glob(f"{HALF_MADE}*"):
+        # One that lives would have been done long ago.
+        with contextlib.suppress(FileNotFoundError):
+            if not left.is_dir() and left.lstat().st_mtime < time.time() - STALE_SECONDS:
+                left.unlink()
+
+
+@contextmanager
+def scratch(parent: Path, purpose: str) -> Iterator[Path]:
+    """A directory that goes with its user: at the end of the block, or by `remove_abandoned` after a kill."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with alone(parent):  # nobody may find it before it is locked
+        place = Path(tempfile.mkdtemp(dir=parent, prefix=f"{SCRATCH}{purpose}-"))
+        held = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(held)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the `scratch` directories whose users have died."""
+    if not parent.is_dir():
+        return
+    with alone(parent):
+        for place in parent.glob(f"{SCRATCH}*"):
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(place):
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def remove_unfinished(directory: Path, *patterns: str) -> None:
+    """Remove what killed makers have left in a directory of `alone`; nothing while somebody works there."""
+    with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(directory / ".lock"):
+        for left in [each for pattern in patterns for each in directory.glob(pattern)]:
+            shutil.rmtree(left, ignore_errors=True)
+
+
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """One process at a time makes things in a directory; the kernel lets the next one in when it dies."""
     with (directory / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or directory; BlockingIOError when somebody else does."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(path: Path) -> None:

@@ -34,11 +34,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     Operation = Mapping[str, Any]
 
 INSTANCES = "instances"
+STALE_SECONDS = 60.0
+HIDDEN = (".new-", ".old-")
 FIRST = "0" * 64
 """What the first line of a chain has in place of the hash of the line before it."""
 
@@ -76,6 +78,8 @@ def apply(roots: Mapping[str, str], operations: Sequence[Mapping[str, Any]]) -> 
     """
     places = [_place(roots, operation["op"], operation["path"]) for operation in operations]
     with _alone(roots, operations):
+        if any(operation["op"] == "swap" for operation in operations):
+            _tidy(roots.values())  # every command that takes the lease comes by here
         pairs = zip(places, operations, strict=True)
         return [_ACTIONS[operation["op"]](place, operation) for place, operation in pairs]
 
@@ -264,6 +268,19 @@ def _half_made(place: Place, operation: Operation) -> Path:
         path.unlink()
         raise
     return path
+
+
+def _tidy(roots: Iterable[str]) -> None:
+    """Remove what killed writers have left; one that lives would have been done long ago."""
+    stale = time.time() - STALE_SECONDS
+    for left in (each for root in roots for mark in HIDDEN for each in Path(root).rglob(f"{mark}*")):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if left.lstat().st_mtime > stale:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
 
 
 def _make_directory(path: Path, mode: int) -> None:

@@ -36,6 +36,7 @@ from dcops.engines.supervisor import (
 from dcops.engines.tail import follow as follow_lines
 from dcops.engines.tail import last_lines
 from dcops.errors import DcopsError, NotFound, OperationFailed
+from dcops.files import remove_half_made
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -271,6 +272,9 @@ class ProcessEngine:
     def sweep(self) -> None:
         for left in self._places.private("").glob(f"{ONE_OFF}*"):
             self._forget(left.name)
+        root = self._places.root
+        for directory in (root, root / "secrets", root / "proxy", root / "keeper", root / "keeper/programs"):
+            remove_half_made(directory)
 
     # The environment as a whole
 

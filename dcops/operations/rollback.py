@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcops.core.backup import WORDS, choose
@@ -13,12 +11,14 @@ from dcops.core.deployment import Deployment, deployments, previous
 from dcops.core.release import build_id, file_changes
 from dcops.core.toggles import changes
 from dcops.errors import NotFound, PreconditionMissing, UsageError
+from dcops.files import scratch
 from dcops.operations.current import Current, nothing_serves, observe
 from dcops.operations.deploy import Confirm, DeployReport, carry_out
 from dcops.operations.planning import make_plan
 from dcops.operations.steps.backup import repository
 from dcops.operations.steps.build import tree
 from dcops.operations.steps.outage import no_data
+from dcops.operations.tidy import temporary
 from dcops.releases.context import load_release
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def rollback(world: World, request: RollbackRequest, confirm: Confirm) -> Deploy
 
     if request.backup is None:
         return carry_out(place, planned, confirm, replan=replan, lock_wait=request.lock_wait)
-    with tempfile.TemporaryDirectory(prefix="dcops-restore-") as directory:
+    with scratch(temporary(place.world.project.root), "restore") as directory:
         backups = repository(place)
-        extracted = backups.extract(request.backup, Path(directory) / "backup")
+        extracted = backups.extract(request.backup, directory / "backup")
         return carry_out(
             place,
             planned,

@@ -16,6 +16,7 @@ from dcops.operations.steps.build import build, model_revision, model_source
 from dcops.operations.steps.start import ensure_model, retire_model
 from dcops.operations.steps.verify import EngineTwin, own_checks, target_of
 from dcops.operations.sweep import sweep
+from dcops.operations.tidy import temporary
 from dcops.verification.runner import run_suites
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def _with_twin(
             time_limit=request.time_limit,
             junit=request.junit,
             handlers=EngineTwin(place, record),
+            temporary=temporary(place.world.project.root),
             on_result=_announce(place),
         )
     finally:

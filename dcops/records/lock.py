@@ -15,6 +15,7 @@ from dcops.errors import PreconditionMissing
 from dcops.records.holder import Holder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -39,10 +40,18 @@ class EnvironmentLock:
         path: The file of the flock, which names its holder; its directory is made when missing.
         environment: For messages.
         lease: The lease in the engine's control store; None where there is no store.
+        tidy: Called whenever the lock was taken: nobody else of this machine works on the environment then.
     """
 
-    def __init__(self, path: Path, environment: str, lease: Lease | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        environment: str,
+        lease: Lease | None = None,
+        tidy: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = path
+        self._tidy = tidy
         self._environment = environment
         self._lease = lease
         self._file: int | None = None
@@ -63,6 +72,7 @@ class EnvironmentLock:
             if time.monotonic() >= deadline:
                 raise self._held(holder)
             time.sleep(POLL_SECONDS)
+        self._tidy()
         return self
 
     def _try(self, operation: str) -> dict[str, Any] | None:

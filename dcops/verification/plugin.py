@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 SUITES_DIRECTORY = Path(__file__).with_name("suites")
 LOG_LINES = 20
+PARENT_SECONDS = 0.5
 LINK = pytest.StashKey["Link"]()
 Phase = tuple[pytest.TestReport, BaseException | None]
 _PHASES = pytest.StashKey[list[Phase]]()
@@ -45,9 +49,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{suite}: the checks of this suite")
     descriptor = int(os.environ.pop(VARIABLE))
     os.set_inheritable(descriptor, False)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     link = Link(Channel(socket.socket(fileno=descriptor)))
     config.stash[LINK] = link
     config.pluginmanager.register(Checks(link))
+
+
+def _end_with(parent: int) -> None:
+    """A check may run long, and nobody waits for it when the process that started the suites was killed."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os.killpg(0, signal.SIGKILL)
 
 
 class Checks:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dcops.core.verification import CHECKS, LIVE, SUITES, CheckResult, report
 from dcops.errors import NotFound, UsageError
+from dcops.files import scratch
 from dcops.verification.channel import VARIABLE, Channel, Message
 from dcops.verification.junit import to_junit
 
@@ -34,6 +35,7 @@ def run_suites(
     suites: Sequence[str],
     *,
     handlers: TwinControl,
+    temporary: Path | None = None,
     only: Sequence[str] = (),
     extra_paths: Sequence[Path] = (),
     time_limit: float = 600.0,
@@ -46,6 +48,7 @@ def run_suites(
         target: The twin.
         suites: ``smoke``, ``toggles``, ``streaming``, ``contract``, ``isolation``, ``live``.
         handlers: Does to the twin what the suites ask for.
+        temporary: Where the process gets its directory; the system's place when absent.
         only: Checks to run, ``name`` or ``suite.name``, parametrised ones also without their parameter.
         extra_paths: Files or directories with the users' own checks; their suite is ``checks``.
         time_limit: Seconds after which the process is killed and the verdict is inconclusive.
@@ -62,7 +65,10 @@ def run_suites(
     paths = [*_suite_files(suites), *_existing(extra_paths)]
     run = _Run(handlers, on_result)
     started = time.monotonic()
-    with _Child(paths, extra_paths) as child:
+    with (
+        scratch(temporary or Path(tempfile.gettempdir()), "verify") as place,
+        _Child(paths, extra_paths, place) as child,
+    ):
         child.channel.send({"target": target.to_json(), "only": list(only)})
         incomplete = run.listen(child, started + time_limit, time_limit)
     if run.unknown:
@@ -141,11 +147,9 @@ class _Run:
 
 
 class _Child:
-    """The suites' process: its own process group, a clean environment, and a directory that goes with it."""
+    """The suites' process: its own process group, a clean environment, and a directory of its own."""
 
-    def __init__(self, paths: Sequence[Path], extra_paths: Sequence[Path]) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="dcops-verify-")
-        place = Path(self._directory.name)
+    def __init__(self, paths: Sequence[Path], extra_paths: Sequence[Path], place: Path) -> None:
         (place / "pytest.ini").write_text("[pytest]\n")
         self._output = place / "output"
         mine, its = socket.socketpair()
@@ -172,7 +176,6 @@ class _Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._directory.cleanup()
 
     def wait(self) -> str:
         """How it ended, for people; one that closed its socket and stays is given a moment."""

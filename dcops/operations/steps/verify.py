@@ -12,6 +12,7 @@ from dcops.core.verification import CheckResult, ControlFile, Target, Verificati
 from dcops.errors import OperationFailed
 from dcops.operations import instances
 from dcops.operations.current import MODEL_POINTER
+from dcops.operations.tidy import temporary
 from dcops.records.instances import InstanceRecord, read_all
 from dcops.verification.runner import run_suites
 
@@ -139,6 +140,7 @@ def do(run: Run) -> None:
         extra_paths=own_checks(place),
         time_limit=TIME_LIMIT_SECONDS,
         handlers=EngineTwin(place, record),
+        temporary=temporary(place.world.project.root),
         on_result=said,
     )
     run.values["verification"] = {"verdict": report.verdict, "counts": report.counts}
