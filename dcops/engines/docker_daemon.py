@@ -15,7 +15,7 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any
 
-from dcops.engines.docker_streams import exactly, frames
+from dcops.engines.docker_streams import BLOCK, exactly, frames
 from dcops.errors import DcopsError, NotFound, PreconditionMissing
 
 if TYPE_CHECKING:
@@ -223,6 +223,30 @@ class Daemon:
                 return None, bytes(said)
             return self._call("wait", name)["StatusCode"], bytes(said)
 
+    def run_between(
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        *,
+        given: IO[bytes] | None = None,
+        into: IO[bytes] | None = None,
+    ) -> bytes:
+        """Run a command in a container of its own: its stdin and stdout are files; returns its stderr."""
+        errors = bytearray()
+        with self._attached(name, config) as sock:
+            connection = getattr(sock, "_sock", sock)
+            connection.settimeout(None)
+            # One that gives up reads no more; it says why.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                while given is not None and (data := given.read(BLOCK)):
+                    connection.sendall(data)
+            for stream, data in _frames(connection):
+                if stream == 1 and into is not None:
+                    into.write(data)
+                else:
+                    errors += data
+        return bytes(errors)
+
     @contextlib.contextmanager
     def _attached(self, name: str, config: Mapping[str, Any]) -> Iterator[Any]:
         """The socket of the streams of a container that was just started."""
@@ -239,9 +263,8 @@ class Daemon:
     def archive(self, container: str, path: str, into: IO[bytes]) -> None:
         """Write what lies at a path of a container as a tar stream."""
         chunks, _ = self._call("get_archive", container, path)
-        with _translated():
-            for chunk in chunks:
-                into.write(chunk)
+        for chunk in chunks:
+            into.write(chunk)
 
     def logs(self, name: str, *, lines: int, follow: bool) -> Iterator[str]:
         chunks = self._call("logs", name, stream=True, follow=follow, tail=lines)
@@ -303,6 +326,12 @@ class Daemon:
 
 def _filters(labels: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" if value else name for name, value in labels.items()]
+
+
+def _frames(connection: Any) -> Iterator[tuple[int, bytes]]:
+    """As `frames`; what goes wrong with what the caller does with them is not the daemon's fault."""
+    with _translated():
+        yield from frames(connection)
 
 
 def _converse(sock: Any, request: bytes) -> Answer:

@@ -81,7 +81,7 @@ FROM {base}
 LABEL dcops.role="proxy" dcops.caddy="{version}" dcops.base="{base_id}" dcops.start="{start}"
 RUN install -d -m 0700 -o {PROXY_USER} -g {PROXY_USER} /control /secrets /data \\
  && install -d -m 0755 -o {PROXY_USER} -g {PROXY_USER} /instances \\
- && install -d -m 0700 -o {INSTANCE_USER} -g {INSTANCE_USER} /state /workspace
+ && install -d -m 0700 -o {INSTANCE_USER} -g {INSTANCE_USER} /state /workspace /scratch
 COPY caddy /usr/local/bin/caddy
 COPY start.py /opt/dcops/start.py
 ENTRYPOINT ["python3", "-I", "/opt/dcops/start.py"]

@@ -73,6 +73,11 @@ class Places:
         return self.sockets / instance / "http.sock"
 
     @property
+    def data(self) -> dict[str, Path]:
+        """What instances share, by name."""
+        return {name: self.root / name for name in ("state", "workspace")}
+
+    @property
     def sockets(self) -> Path:
         return Path(str(self._chosen()["sockets"]))
 

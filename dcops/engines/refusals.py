@@ -19,6 +19,16 @@ def unknown_instance(instance: str, environment: str) -> NotFound:
     )
 
 
+def state_failed(done: str, why: object) -> PreconditionMissing:
+    """State that could not be ``saved`` or ``loaded``."""
+    return PreconditionMissing(
+        "DC-STATE-FAILED",
+        f"the environment's state could not be {done}",
+        why=str(why),
+        do="remove what `why` names, as a full disk or a closed directory, and run the command again",
+    )
+
+
 def not_running(instance: str, environment: str) -> PreconditionMissing:
     return PreconditionMissing(
         "DC-INSTANCE-DOWN", f"the instance {instance} does not run", do=f"dcops status {environment}"
