@@ -141,7 +141,7 @@ class Traffic:
         connection.close()
 
     def _upload_loop(self) -> None:
-        body = json.dumps({"synthetic": True, "title": "x" * 200}).encode()
+        body = json.dumps({"synthetic": True}).encode().ljust(300)
         while not self._stopping.wait(PAUSE):
             connection = self._connect()
             try:
