@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 NO_RIGHTS = ["0000000000000000"]
 LOOK_SECONDS = 60.0
 MOST_PIDS = 4096
+OWN_PLACES = ["/dev/mqueue", "/dev/shm", "/state", "/tmp", "/workspace"]  # noqa: S108
 # Where Docker takes the networks of its bridges from, unless its daemon is told otherwise.
 POOLS = [f"172.{number}.0" for number in range(17, 32)] + [
     f"192.168.{number}" for number in range(0, 256, 16)
@@ -122,8 +123,7 @@ def test_no_new_privileges(look: Look) -> None:
 
 def test_writes(look: Look) -> None:
     """It writes to its workspace, the state directory and memory, and nowhere else."""
-    places = ["/dev/mqueue", "/dev/shm", "/state", "/tmp", "/workspace"]  # noqa: S108
-    expect("places that a tool can write to", expected=places, got=look(inside.writable))
+    expect("places that a tool can write to", expected=OWN_PLACES, got=look(inside.writable))
     tried = [f"{place}/dcops-check" for place in ("", "/etc", "/usr/bin", "/opt/build", "/root", "/var/tmp")]  # noqa: S108
     written = [path for path, came in look(inside.write, paths=tried).items() if came == "written"]
     expect("files that could be written", expected=[], got=written)
@@ -162,7 +162,8 @@ def test_no_sockets(look: Look) -> None:
     """It finds no socket of Docker or of another program."""
     paths = ["/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock"]
     expect("sockets of the engine", expected=[], got=look(inside.exists, paths=paths))
-    expect("sockets of others", expected=[], got=look(inside.sockets))
+    found = [path for path in look(inside.sockets) if not path.startswith(tuple(OWN_PLACES))]
+    expect("sockets of others", expected=[], got=found)
 
 
 def test_processes(look: Look) -> None:
