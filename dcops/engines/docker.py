@@ -214,6 +214,7 @@ class DockerEngine(DockerBuilds):
             self._daemon.create_network(self._names.network, {"labels": self._names.labels})
 
     def _replace_proxy(self, fresh: str, spec: ProxySpec) -> None:
+        before = self._daemon.container(self._names.proxy)
         self._daemon.stop(self._names.proxy)
         try:
             with self._port_errors(spec):
@@ -225,6 +226,9 @@ class DockerEngine(DockerBuilds):
             raise
         self._daemon.remove(self._names.proxy)
         self._daemon.rename(fresh, self._names.proxy)
+        now = self._daemon.container(self._names.proxy)
+        if before is not None and now is not None and before["Image"] != now["Image"]:
+            self._daemon.remove_image(before["Image"])  # stays where another container has it
 
     @contextlib.contextmanager
     def _port_errors(self, spec: ProxySpec) -> Iterator[None]:

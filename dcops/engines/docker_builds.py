@@ -20,7 +20,7 @@ from dcops.engines.docker_objects import Names, helper_config
 from dcops.engines.refusals import build_missing
 from dcops.engines.state import unpack
 from dcops.errors import OperationFailed, PreconditionMissing
-from dcops.files import write_file
+from dcops.files import scratch, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,14 +157,12 @@ class DockerBuilds:
     def _proxy_image(self) -> str:
         """The proxy's image, made when it is not there; all projects of a daemon share it."""
         base = self._base()
-        with tempfile.TemporaryDirectory(prefix="dcops-") as scratch:
-            recipe = proxy_recipe(self._names.environment.base_image, base["Id"], caddy_version())
-            tag = f"dcops-proxy:{recipe.key}"
-            if self._daemon.image(tag) is None:
-                machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
-                    base["Architecture"], base["Architecture"]
-                )
-                self._make_or_fail(recipe.adding("caddy", caddy_binary(machine, Path(scratch))), tag)
+        recipe = proxy_recipe(self._names.environment.base_image, base["Id"], caddy_version())
+        tag = f"dcops-proxy:{recipe.key}"
+        if self._daemon.image(tag) is None:
+            machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(base["Architecture"], base["Architecture"])
+            with scratch(self._names.project.root / ".dcops" / "tmp", "caddy") as place:
+                self._make_or_fail(recipe.adding("caddy", caddy_binary(machine, place)), tag)
         return tag
 
     def _make_or_fail(self, recipe: Recipe, tag: str) -> None:

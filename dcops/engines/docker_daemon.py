@@ -165,7 +165,9 @@ class Daemon:
         self._call("rename", name, to)
 
     def restart_policy(self, name: str, policy: str) -> None:
-        self._call("update_container", name, restart_policy={"Name": policy})
+        """Change who starts it again; one that is gone is nobody's to start."""
+        with contextlib.suppress(Absent):
+            self._call("update_container", name, restart_policy={"Name": policy})
 
     def execute(self, container: str, command: Sequence[str], request: bytes = b"") -> Answer:
         """Run a command in a running container and write ``request`` to its stdin."""

@@ -23,6 +23,7 @@ from dcops.operations.interrupts import interruptible
 from dcops.operations.planning import configuration, make_plan, set_values
 from dcops.operations.promotion import refuse_unproven, served_by
 from dcops.operations.steps.build import build, files_of, model_revision, model_source, revision_of
+from dcops.operations.steps.prune import pinned
 from dcops.operations.steps.start import proxy_before, write_key
 from dcops.operations.transaction import Transaction
 from dcops.projects import record_project
@@ -169,7 +170,7 @@ def carry_out(
     confirm(planned)
     values: dict[str, Any] = {}
     try:
-        with interruptible() as signals:
+        with interruptible() as signals, pinned(place, planned.revision):
             place.local.directory.mkdir(parents=True, exist_ok=True)
             record_project(place.world.project)
             place.engine.check()

@@ -18,6 +18,7 @@ from dcops.operations.steps import (
     outage,
     power,
     probe,
+    prune,
     record,
     start,
     switch,
@@ -69,6 +70,7 @@ CODE: dict[str, StepCode] = {
     "revive": StepCode(power.revive, power.halt),
     "record": StepCode(record.do),
     "settle": StepCode(switch.settle),
+    "prune": StepCode(prune.do),
     "post-deploy": StepCode(hooks.post_deploy),
     "post-rollback": StepCode(hooks.post_rollback),
 }

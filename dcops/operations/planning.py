@@ -225,6 +225,7 @@ def _steps(
         "bake": switches and kind == "deploy" and place.environment.bake.seconds > 0,
         "record": record,
         "settle": switches and current.record is not None,
+        "prune": switches and kind == "deploy",
         "post-deploy": record and kind == "deploy" and POST_DEPLOY in hooks,
         "post-rollback": record and kind == "rollback" and POST_ROLLBACK in hooks,
     }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dcops.operations.world import Place
 
 
-_COPY = ".copy-"
+COPY = ".copy-"
 
 
 def revision_of(place: Place, release: Release, configuration: dict[str, object]) -> Revision:
@@ -42,7 +42,7 @@ def revision_of(place: Place, release: Release, configuration: dict[str, object]
 
 def tree(place: Place, release: str) -> Path:
     """Where the private copy of a release's files lies: what backups are made from."""
-    return _releases(place) / release
+    return releases_of(place) / release
 
 
 def files_of(place: Place, revision: Revision) -> Path:
@@ -73,7 +73,8 @@ def _exported(place: Place, revision: Revision, target: Path) -> Release:
     return load_release(target)
 
 
-def _releases(place: Place) -> Path:
+def releases_of(place: Place) -> Path:
+    """Where the project keeps its releases."""
     return place.world.project.root / ".dcops" / "releases"
 
 
@@ -125,12 +126,12 @@ def _build_copy(place: Place, release: Release) -> None:
 
 def _kept(place: Place, copy: Callable[[Path], Release]) -> Release:
     """Copy first, then hash the copy: a file that changes meanwhile cannot tear the release."""
-    releases = _releases(place)
+    releases = releases_of(place)
     releases.mkdir(parents=True, exist_ok=True)
     with alone(releases):
-        for left in releases.glob(f"{_COPY}*"):
+        for left in releases.glob(f"{COPY}*"):
             shutil.rmtree(left, ignore_errors=True)  # by one that was killed
-        temporary = Path(tempfile.mkdtemp(dir=releases, prefix=_COPY))
+        temporary = Path(tempfile.mkdtemp(dir=releases, prefix=COPY))
         try:
             release = copy(temporary / "tree")
             if not tree(place, release.id).exists():
