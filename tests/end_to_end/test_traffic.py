@@ -45,12 +45,13 @@ def _gist(event: Event) -> tuple[str, str]:
     if kind == "CUSTOM":
         shown = value.get("text", "") if event["name"] == "tool.output" and isinstance(value, dict) else ""
         return str(event["name"]), shown
-    return kind, NEW_SHELL.sub("", str(event.get(MERGED.get(kind, "content"), "")))
+    return kind, str(event.get(MERGED.get(kind, "content"), ""))
 
 
 def _joined(kind: str, group: list[tuple[str, str]]) -> tuple[str, str]:
     merges = kind in MERGED or kind == "tool.output"
-    return kind, "".join(text for _, text in group) if merges else f"{len(group)} x {group[0][1]}"
+    said = "".join(text for _, text in group) if merges else f"{len(group)} x {group[0][1]}"
+    return kind, NEW_SHELL.sub("", said)
 
 
 def reference(client: Client) -> list[tuple[str, str]]:
