@@ -109,8 +109,8 @@ def test_a_lock_of_the_one_is_told_to_the_other(first: Site, second: Site) -> No
     with first.place.lock.acquire("deploy") as held:
         held.step("verify")
         until(lambda: (second.place.lock.holder() or {}).get("step") == "verify")
-        for verb in ("deploy", "resume", "abort"):
-            error = second.json(verb, "dev", code=6)
+        for words in (("deploy", "dev"), ("rollback", "--env", "dev")):
+            error = second.json(*words, code=6)
             assert error["code"] == "DC-LOCK-HELD"
             assert f"(pid {os.getpid()}) runs 'deploy', at step 'verify'" in error["why"]
         assert second.status()["operation"]["pid"] == os.getpid()
