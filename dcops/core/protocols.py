@@ -385,8 +385,22 @@ class Engine(Protocol):
 
     def instances(self) -> list[InstanceState]: ...
 
-    def logs(self, instance: str, *, lines: int, follow: bool = False) -> Iterator[str]:
-        """Log lines, oldest first; ``lines`` from the end, then new ones while following."""
+    def logs(
+        self, instance: str, *, lines: int | None, follow: bool = False, since: float | None = None
+    ) -> Iterator[str]:
+        """Log lines of an instance that is there, running or not, the oldest first.
+
+        Args:
+            instance: Its id.
+            lines: At most so many from the end; None for all.
+            follow: Then new ones.
+            since: Seconds since the epoch. On the process engine a line's time is what it carries itself, as
+                JSON, or that of the line before it; where none does all are given.
+        """
+        ...
+
+    def access_log(self, since: float) -> Iterator[str]:
+        """The proxy's own lines since a time (seconds since the epoch): JSON, requests and its errors."""
         ...
 
     def run(self, spec: InstanceSpec, command: Sequence[str], *, seconds: float = 600) -> Outcome:

@@ -324,8 +324,14 @@ class DockerEngine(DockerBuilds):
         found = self._daemon.containers({**self._names.labels, "dcops.instance": ""})
         return sorted((_state(each) for each in found), key=lambda each: (each.started, each.id))
 
-    def logs(self, instance: str, *, lines: int, follow: bool = False) -> Iterator[str]:
-        return self._daemon.logs(self._existing(instance), lines=lines, follow=follow)
+    def logs(
+        self, instance: str, *, lines: int | None, follow: bool = False, since: float | None = None
+    ) -> Iterator[str]:
+        return self._daemon.logs(self._existing(instance), lines=lines, follow=follow, since=since)
+
+    def access_log(self, since: float) -> Iterator[str]:
+        with contextlib.suppress(Absent):
+            yield from self._daemon.logs(self._names.proxy, since=since or None)
 
     def _existing(self, instance: str) -> str:
         container = self._names.instance(instance)

@@ -268,8 +268,11 @@ class Daemon:
         for chunk in chunks:
             into.write(chunk)
 
-    def logs(self, name: str, *, lines: int, follow: bool) -> Iterator[str]:
-        chunks = self._call("logs", name, stream=True, follow=follow, tail=lines)
+    def logs(
+        self, name: str, *, lines: int | None = None, follow: bool = False, since: float | None = None
+    ) -> Iterator[str]:
+        tail = "all" if lines is None else lines
+        chunks = self._call("logs", name, stream=True, follow=follow, tail=tail, since=since)
         rest = b""
         for chunk in chunks if not isinstance(chunks, bytes) else [chunks]:
             *whole, rest = (rest + chunk).split(b"\n")

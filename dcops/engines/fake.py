@@ -148,11 +148,23 @@ class FakeEngine:
     def instances(self) -> list[InstanceState]:
         return [self.states[each] for each in sorted(self.states)]
 
-    def logs(self, instance: str, *, lines: int, follow: bool = False) -> Iterator[str]:  # noqa: ARG002
+    def logs(
+        self,
+        instance: str,
+        *,
+        lines: int | None,
+        follow: bool = False,  # noqa: ARG002
+        since: float | None = None,  # noqa: ARG002 - they have no times
+    ) -> Iterator[str]:
         """What was put into `lines`; following ends there."""
         if instance not in self.states and instance not in self.lines:
             raise NotFound("DC-LOG-UNKNOWN", f"there is no log of {instance}")
-        return iter(self.lines[instance][-lines:] if lines else [])
+        found = self.lines[instance]
+        return iter(found if lines is None else found[max(0, len(found) - lines) :])
+
+    def access_log(self, since: float) -> Iterator[str]:  # noqa: ARG002
+        """What was put into `lines` of ``proxy``."""
+        return iter(self.lines["proxy"])
 
     def run(self, spec: InstanceSpec, command: Sequence[str], *, seconds: float = 600) -> Outcome:  # noqa: ARG002
         """The next of `outcomes`, else a success that says nothing."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core.protocols import Finding, InstanceState, Outcome, ProxyLayout, ProxyState
-from dcops.engines import caddy, ports, state
+from dcops.engines import caddy, ports, state, tail
 from dcops.engines.builds import Builds
 from dcops.engines.children import attach, run_to_end
 from dcops.engines.gateway import ask
@@ -33,8 +33,6 @@ from dcops.engines.supervisor import (
     Supervisor,
     death_signal,
 )
-from dcops.engines.tail import follow as follow_lines
-from dcops.engines.tail import last_lines
 from dcops.errors import DcopsError, NotFound, OperationFailed
 from dcops.files import remove_half_made
 
@@ -219,7 +217,9 @@ class ProcessEngine:
         records = self._keeper.programs()
         return [self._state_of(name, records[name], states.get(name)) for name in records if name != PROXY]
 
-    def logs(self, instance: str, *, lines: int, follow: bool = False) -> Iterator[str]:
+    def logs(
+        self, instance: str, *, lines: int | None, follow: bool = False, since: float | None = None
+    ) -> Iterator[str]:
         path = self._places.log(instance)
         if not path.exists():
             raise NotFound(
@@ -227,9 +227,19 @@ class ProcessEngine:
                 f"there is no log of {instance}",
                 do=f"`dcops status {self._environment.name}` lists the instances",
             )
-        if not follow:
-            return iter(last_lines(path, lines))
-        return follow_lines(path, lines, lambda: instance in self._keeper.programs())
+        if follow:
+            return tail.follow(path, lines, lambda: instance in self._keeper.programs(), since=since)
+        if since is None:
+            return iter(tail.last_lines(path, lines))
+        found = list(tail.lines_since(tail.parts(path), since))
+        return iter(found if lines is None else found[max(0, len(found) - lines) :])
+
+    def access_log(self, since: float) -> Iterator[str]:
+        logs = self._places.logs
+        # Caddy rotates and compresses its own; what it says of itself goes through its keeper.
+        names = sorted({each.name.removesuffix(".gz") for each in logs.glob("access-*")})
+        yield from tail.lines_since([*(logs / name for name in names), logs / "access.log"], since)
+        yield from tail.lines_since(tail.parts(logs / "proxy.log"), since)
 
     def run(self, spec: InstanceSpec, command: Sequence[str], *, seconds: float = 600) -> Outcome:
         self.prepare()
@@ -395,7 +405,7 @@ class ProcessEngine:
             state = self._keeper.states().get(PROXY, {}).get("statename")
             if state not in ALIVE or time.monotonic() > deadline:
                 self._keeper.stop(PROXY, remove=False)
-                said = last_lines(self._places.logs / "proxy.log", 5)
+                said = tail.last_lines(self._places.logs / "proxy.log", 5)
                 raise OperationFailed(
                     "DC-PROXY-START",
                     "the proxy does not start",

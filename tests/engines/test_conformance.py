@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -257,6 +258,52 @@ def test_logs_are_the_last_lines_and_can_be_followed(real: Rig) -> None:
     said.start()
     assert next(following) == "line ä"
     said.join()
+
+
+def test_logs_since_a_moment_also_of_a_stopped_instance(real: Rig) -> None:
+    engine = real.engine()
+    site = real.serve(engine, real.spec("one"))
+
+    def say(text: str) -> float:
+        moment = time.time()
+        site.post("/say", json.dumps({"time": moment, "say": text}).encode())
+        real.until(lambda: text in "".join(engine.logs("one", lines=1)))
+        return moment
+
+    say("first")
+    since = say("second")
+    site.post("/say", b"of the second")
+    say("third")
+    said = list(engine.logs("one", lines=None, since=since))
+    assert [json.loads(said[0])["say"], said[1], json.loads(said[2])["say"]] == [
+        "second",
+        "of the second",
+        "third",
+    ]
+    assert list(engine.logs("one", lines=2, since=since)) == said[1:]
+    assert list(itertools.islice(engine.logs("one", lines=None, since=since, follow=True), 3)) == said
+    assert list(engine.logs("one", lines=5, since=time.time() + 60)) == []
+    engine.stop("one", remove=False)
+    assert list(engine.logs("one", lines=None, since=since)) == said
+
+
+def test_the_access_log_tells_requests_and_failures_since_a_moment(real: Rig) -> None:
+    engine = real.engine()
+    assert list(engine.access_log(0)) == []
+    site = real.serve(engine, real.spec("one"))
+    site.get("/early")
+    real.until(lambda: "/early" in "".join(engine.access_log(0)))
+    since = time.time()
+    site.get("/late")
+    engine.store().write({"current": engine.address("nobody").encode()})
+    assert site.ask("/lost")[0] == 502
+    real.until(lambda: "/lost" in "".join(engine.access_log(since)))
+    seen = [json.loads(line) for line in engine.access_log(since)]
+    asked = [(each["request"]["uri"], each["status"]) for each in seen if "status" in each]
+    assert asked[:2] == [("/late", 200), ("/lost", 502)]
+    assert [each for each in seen if each["level"] == "error"]
+    assert all(each["ts"] >= since for each in seen)
+    assert list(engine.access_log(time.time() + 60)) == []
 
 
 def test_logs_of_an_unknown_instance_are_not_found(rig: Rig) -> None:
