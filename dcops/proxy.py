@@ -33,7 +33,7 @@ IDLE = "2s"
 
 
 def configuration(
-    layout: ProxyLayout, *, api_url: str, https: Https | None = None, grace_seconds: float = 5.0
+    layout: ProxyLayout, *, api_url: str, https: Https | None = None, grace_seconds: float = 1.0
 ) -> bytes:
     """The same bytes for the same arguments; holds no secret.
 
@@ -41,7 +41,8 @@ def configuration(
         layout: Where things lie, seen from the proxy.
         api_url: The real model's API, ``https://api.anthropic.com``.
         https: How a domain is served beside the plain listener; None when there is none.
-        grace_seconds: How long open requests may go on after the proxy was told to stop.
+        grace_seconds: How long open requests may go on after the proxy was told to stop; open streams always
+            take all of it, and meanwhile nobody is let in.
     """
     servers = {
         "public": _server(layout.listen, _public_routes(layout), _PUBLIC_FAILURE),

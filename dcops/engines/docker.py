@@ -11,6 +11,7 @@ import json
 import os
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import count
@@ -36,6 +37,7 @@ from dcops.engines.docker_objects import (
     Config,
     Names,
     helper_config,
+    inside_ports,
     instance_config,
     instance_network,
     layout,
@@ -50,7 +52,7 @@ from dcops.engines.docker_objects import (
 from dcops.engines.docker_one_off import attach, run_to_end
 from dcops.engines.refusals import build_missing, not_running, state_failed, unknown_instance
 from dcops.engines.store import Operations, Store
-from dcops.errors import DcopsError, PreconditionMissing
+from dcops.errors import DcopsError, OperationFailed, PreconditionMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -63,6 +65,8 @@ _STATE = ["python3", "-I", "-S", "-c", Path(state.__file__).read_text()]
 _GATEWAY = ["python3", "-I", "-c", Path(gateway.__file__).read_text()]
 _STORE_ROOTS = {"": "/control", control.INSTANCES: "/instances"}
 _SECRET_ROOTS = {"": "/secrets"}
+
+PROXY_SECONDS = 30.0
 
 _STATUSES: dict[str, Any] = {
     "created": "starting",
@@ -198,6 +202,7 @@ class DockerEngine(DockerBuilds):
         if found is not None and found["Config"]["Labels"]["dcops.configuration"] == spec.digest:
             with self._port_errors(spec):
                 daemon.start(names.proxy)
+            self._await_listening(names.proxy, spec)
             return
         self._make_public_network()
         fresh = f"{names.proxy}-new"
@@ -219,6 +224,7 @@ class DockerEngine(DockerBuilds):
         try:
             with self._port_errors(spec):
                 self._daemon.start(fresh)
+            self._await_listening(fresh, spec)
         except DcopsError:
             self._daemon.remove(fresh)
             with contextlib.suppress(Absent):
@@ -229,6 +235,31 @@ class DockerEngine(DockerBuilds):
         now = self._daemon.container(self._names.proxy)
         if before is not None and now is not None and before["Image"] != now["Image"]:
             self._daemon.remove_image(before["Image"])  # stays where another container has it
+
+    def _await_listening(self, proxy: str, spec: ProxySpec) -> None:
+        """Docker takes connections for it from the start, and drops them until it listens."""
+        wanted = {*inside_ports(spec), GATEWAY_PORT}
+        deadline = time.monotonic() + PROXY_SECONDS
+        while not wanted <= self._listening(proxy):
+            found = self._daemon.container(proxy)
+            ended = found is None or found["State"]["Status"] != "running"
+            if ended or time.monotonic() > deadline:
+                said = [] if found is None else list(self._daemon.logs(proxy, lines=5))
+                raise OperationFailed(
+                    "DC-PROXY-START",
+                    "the proxy does not start",
+                    cause="start",
+                    why="\n".join(said),
+                    do=f"docker logs {self._names.proxy}",
+                )
+
+    def _listening(self, container: str) -> set[int]:
+        """The ports that something in a container listens on; none while it is down."""
+        with contextlib.suppress(Absent):
+            tables = self._daemon.execute(container, ["cat", "/proc/net/tcp", "/proc/net/tcp6"]).output
+            fields = [line.split() for line in tables.decode().splitlines()]
+            return {int(each[1].rpartition(":")[2], 16) for each in fields if each[3] == ports.LISTENING}
+        return set()
 
     @contextlib.contextmanager
     def _port_errors(self, spec: ProxySpec) -> Iterator[None]:

@@ -280,15 +280,16 @@ def proxy_config(names: Names, image: str, spec: ProxySpec) -> Config:
     }
 
 
+def inside_ports(spec: ProxySpec) -> dict[int, tuple[str, int]]:
+    """Which port of the proxy's container is which address of the host."""
+    inside = (PUBLIC_PORT, HTTPS_PORT, REDIRECT_PORT)
+    return dict(zip(inside, spec.addresses, strict=False))
+
+
 def _published(spec: ProxySpec) -> dict[str, list[dict[str, str]]]:
-    """Which port of the host leads to which of the container."""
-    bound = {PUBLIC_PORT: (spec.bind, spec.port)}
-    if https := spec.https:
-        bound[HTTPS_PORT] = (https.bind, https.port)
-        if https.redirect:
-            bound[REDIRECT_PORT] = (https.bind, https.redirect)
     return {
-        f"{inside}/tcp": [{"HostIp": bind, "HostPort": str(port)}] for inside, (bind, port) in bound.items()
+        f"{inside}/tcp": [{"HostIp": bind, "HostPort": str(port)}]
+        for inside, (bind, port) in inside_ports(spec).items()
     }
 
 

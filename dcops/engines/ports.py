@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Below the range that outgoing connections take theirs from: nothing else wanders in while we are down.
 FIRST, LAST = 20000, 32000
+LISTENING = "0A"  # as /proc/net/tcp says it
 
 
 def free_port(seed: str, bind: str = "127.0.0.1") -> int:
@@ -122,5 +123,5 @@ def _listening(port: int) -> Iterator[str]:
         with contextlib.suppress(OSError):
             for line in Path(table).read_text().splitlines()[1:]:
                 fields = line.split()
-                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
                     yield fields[9]

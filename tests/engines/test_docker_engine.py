@@ -142,7 +142,8 @@ def world(
     port = free_port(engine.project.slug)
     made = World(engine, docker_daemon, port, built.build)
     # The published network's gateway address is this machine.
-    engine.start_proxy(ProxySpec('{"admin": {"disabled": true}}', "127.0.0.1", port))
+    first = proxy.configuration(engine.layout(port), api_url="http://127.0.0.1:1")
+    engine.start_proxy(ProxySpec(first.decode(), "127.0.0.1", port))
     found = docker_daemon.container(f"dcops-{engine.project.slug}-dev-proxy")
     assert found is not None
     host = next(iter(found["NetworkSettings"]["Networks"].values()))["Gateway"]
