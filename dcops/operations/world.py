@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from dcops.projects import record_project
 from dcops.records import proxy
 from dcops.records.access import Access, ends
 from dcops.records.history import History
+from dcops.records.instances import read_all
 from dcops.records.journal import Journal
 from dcops.records.lease import Lease
 from dcops.records.local import EngineChoice, LocalState, new_token
@@ -65,7 +66,7 @@ class World:
     probe: Callable[[Project, Environment], str]
     cache: Path
     emit: Emit = _silent
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     ask: Callable[[str], bool] = _no
 
     def local(self, name: str) -> LocalState:
@@ -187,21 +188,38 @@ class Place:
         if ends(self.access.add(token, actor()), token):
             # It was ended from another machine; this one gets a token of its own again.
             token = new_token()
-            self.access.add(token, actor())
-        deadline = time.monotonic() + ADMISSION_SECONDS
-        for record in self.access.spread():
-            self._await_admission(token, record, deadline)
+        self.admit(token)
         self.local.set_token(token)
         return token
 
-    def _await_admission(self, token: str, record: InstanceRecord, deadline: float) -> None:
-        """Wait until an instance has read of the token; one that does not answer will when it starts."""
-        client = self._client(token, record, 2.0)
-        with contextlib.suppress(PreconditionMissing):
-            while client.request("GET", "/v1/instance").status == 401:
-                if time.monotonic() >= deadline:
-                    return
-                time.sleep(POLL_SECONDS)
+    def admit(self, token: str) -> None:
+        """Let a token in, and wait until those instances have read of it that had not."""
+        self.access.add(token, actor())
+        self._await(token, self.access.spread(), admitted=True)
+
+    def await_admission(self, token: str) -> None:
+        """Wait until what runs lets a token in."""
+        self._await(token, self._running(), admitted=True)
+
+    def await_refusal(self, token: str) -> None:
+        """Wait until nothing that runs lets a token in."""
+        self._await(token, self._running(), admitted=False)
+
+    def _running(self) -> list[InstanceRecord]:
+        states = self.engine.instances()
+        running = {each.id for each in states if each.status == "running" and each.role != "model"}
+        return [record for name, record in read_all(self.store).items() if name in running]
+
+    def _await(self, token: str, records: Iterable[InstanceRecord], *, admitted: bool) -> None:
+        """One that does not answer, or is late, reads of it when it can."""
+        deadline = time.monotonic() + ADMISSION_SECONDS
+        for record in records:
+            client = self._client(token, record, 2.0)
+            with contextlib.suppress(PreconditionMissing):
+                while (client.request("GET", "/v1/instance").status == 401) == admitted:
+                    if time.monotonic() >= deadline:
+                        return
+                    time.sleep(POLL_SECONDS)
 
     def say(self, step: str, text: str) -> None:
         self.world.emit(OperationEvent(step, "note", text))

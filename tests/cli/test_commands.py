@@ -153,6 +153,30 @@ def test_on_a_terminal_the_name_is_asked_for(
     assert "Type the environment's name" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("typed", "goes_on"), [("y\n", True), ("Yes\n", True), ("\n", False), ("", False)])
+def test_what_a_gate_leaves_open_is_asked_on_a_terminal_only(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture, typed: str, goes_on: bool
+) -> None:
+    import io
+
+    answers: list[bool] = []
+
+    def ask(world: Any, request: DeployRequest, _confirm: Any) -> DeployReport:
+        answers.append(world.ask("Go on anyway?"))
+        return DeployReport(request.environment, "unchanged", None, None, "http://x", "/token", 1.0)
+
+    monkeypatch.setattr("dcops.operations.deploy.deploy", ask)
+    monkeypatch.setattr(Console, "interactive", property(lambda _self: True))
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    assert inside("deploy", "dev") == 0
+    assert "Go on anyway? [y/N]" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert inside("deploy", "dev", "--json", "--yes") == 0
+    monkeypatch.setattr(Console, "interactive", property(lambda _self: False))
+    assert inside("deploy", "dev", "--yes") == 0
+    assert answers == [goes_on, False, False]
+
+
 def test_a_plan_is_saved_and_is_what_deploy_runs(
     inside: Callable[..., int], monkeypatch: Patch, capsys: Capture, tmp_path: Path
 ) -> None:
@@ -172,6 +196,9 @@ def test_a_plan_is_saved_and_is_what_deploy_runs(
     assert seen[0].plan == made
     assert inside("deploy", "production", "--plan", str(file)) == 2
     assert inside("deploy", "dev", "--plan", str(file), "--set", "a=1") == 2
+    assert inside("deploy", "dev", "--plan", str(file), "--from", "production") == 2
+    assert inside("deploy", "production", "--from", "dev", "--yes") == 0
+    assert (seen[-1].environment, seen[-1].origin) == ("production", "dev")
 
 
 def test_a_plan_without_changes_is_exit_0(inside: Callable[..., int], monkeypatch: Patch) -> None:
@@ -366,7 +393,7 @@ def test_doctor_fails_only_by_a_failure(
 def test_following_logs_is_lines_and_then_a_result(
     inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
 ) -> None:
-    from dcops.operations.logs import Logs
+    from dcops.operations.logs import Line, Logs
 
     def interrupted() -> Any:
         yield "one"
