@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from dcops.backups.store import BackupRepository
 from dcops.core.backup import BackupContent
 from dcops.errors import NotFound
+from dcops.files import scratch
 from dcops.operations.steps.build import files_of
+from dcops.operations.tidy import temporary
 
 if TYPE_CHECKING:
     from dcops.core.backup import Backup
@@ -49,13 +51,10 @@ def take(place: Place, current: Current, *, reason: str, with_data: bool = False
     )
     if not with_data:
         return repository(place).create(content)
-    saved = place.local.directory / "saved-state.tar"
-    saved.unlink(missing_ok=True)  # of one that was killed
-    try:
+    with scratch(temporary(place.world.project.root), "state") as directory:
+        saved = directory / "state.tar"
         left_out = place.engine.save_state(saved)
         return repository(place).create(replace(content, data=saved, left_out=tuple(left_out)))
-    finally:
-        saved.unlink(missing_ok=True)
 
 
 def do(run: Run) -> None:

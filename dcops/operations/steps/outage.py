@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from dcops.errors import PreconditionMissing
+from dcops.files import scratch
 from dcops.operations import instances
 from dcops.operations.steps.backup import repository
+from dcops.operations.tidy import temporary
 
 if TYPE_CHECKING:
     from dcops.core.backup import Backup
@@ -61,15 +62,11 @@ def put_back(run: Run) -> None:
 def _load(run: Run, identity: str) -> None:
     place = run.place
     stop(run)  # somebody may have started them, between a crash and now
-    directory = place.local.directory / "restoring"
-    shutil.rmtree(directory, ignore_errors=True)
-    try:
-        restored = repository(place).extract(identity, directory, with_data=True)
+    with scratch(temporary(place.world.project.root), "state") as directory:
+        restored = repository(place).extract(identity, directory / "backup", with_data=True)
         if restored.data is None:
             raise no_data(repository(place).get(identity), place)
         place.engine.load_state(restored.data)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def no_data(backup: Backup, place: Place) -> PreconditionMissing:
