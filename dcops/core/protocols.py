@@ -372,7 +372,12 @@ class Engine(Protocol):
         ...
 
     def stop(self, instance: str, *, remove: bool = True) -> None:
-        """SIGTERM, its stop timeout, SIGKILL; then forget it with its control and throw-away files."""
+        """SIGTERM, its stop timeout, SIGKILL; then forget it with its control and throw-away files.
+
+        Args:
+            instance: Its id; one that is not there is no error.
+            remove: Without it the instance stays, stopped, and nothing but `start` or `revive` starts it again.
+        """
         ...
 
     def kill(self, instance: str) -> None:

@@ -444,6 +444,17 @@ def test_a_candidate_that_ends_is_not_started_again(world: World) -> None:
     world.engine.stop("bad")
 
 
+def test_what_is_stopped_and_kept_is_started_by_nobody_until_it_is_told_to(world: World) -> None:
+    world.engine.start(spec("kept", world.build, role="candidate"))
+    world.engine.keep("kept", always=True)
+    world.engine.stop("kept", remove=False)
+    assert world.inspect("kept")["HostConfig"]["RestartPolicy"]["Name"] == "no"
+    world.engine.revive(["kept"])
+    world.engine.keep("kept", always=False)
+    assert world.inspect("kept")["HostConfig"]["RestartPolicy"]["Name"] == "on-failure"
+    world.engine.stop("kept")
+
+
 def test_an_unknown_instance_has_no_logs(world: World) -> None:
     with pytest.raises(NotFound):
         world.engine.logs("nobody", lines=1)
