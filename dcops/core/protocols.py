@@ -376,7 +376,7 @@ class Engine(Protocol):
 
         Args:
             instance: Its id; one that is not there is no error.
-            remove: Without it the instance stays, stopped, and nothing but `start` or `revive` starts it again.
+            remove: Without it the instance stays, stopped; only `start` or `revive` start it again.
         """
         ...
 
