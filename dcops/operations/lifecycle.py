@@ -6,17 +6,19 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from dcops.core.deployment import Entry
 from dcops.errors import PreconditionMissing
-from dcops.operations.current import Current, nothing_serves, observe
+from dcops.operations.current import Current, nothing_serves, observe, refuse_unfinished, tell_interrupted
 from dcops.operations.deploy import Confirm, DeployReport, carry_out
 from dcops.operations.planning import make_plan, small_plan
 from dcops.operations.steps.build import tree
 from dcops.operations.steps.power import bring_back
 from dcops.operations.transaction import transaction
+from dcops.records.lock import actor
 
 if TYPE_CHECKING:
     from dcops.core.plan import Plan
-    from dcops.operations.world import World
+    from dcops.operations.world import Place, World
 
 LOCK_SECONDS = 10.0
 
@@ -43,7 +45,9 @@ def stop(world: World, environment: str, *, reason: str = "") -> LifecycleReport
     with transaction(place, "stop", wait=LOCK_SECONDS) as held:
         current = observe(place)
         if current.unfinished is not None or current.deployment is None:
+            tell_interrupted(current.unfinished, place)
             place.engine.halt()
+            _note(place, current, "stop", began, reason)
         else:
             planned = small_plan(
                 place, current, current.deployment, kind="stop", steps=("halt", "record"), reason=reason
@@ -72,7 +76,9 @@ def start(world: World, environment: str, *, reason: str = "") -> LifecycleRepor
                 do=f"dcops deploy {environment}",
             )
         if current.unfinished is not None or current.deployment is None:
+            tell_interrupted(current.unfinished, place)
             bring_back(place, current)
+            _note(place, current, "start", began, reason)
         else:
             planned = small_plan(
                 place, current, current.deployment, kind="start", steps=("revive", "record"), reason=reason
@@ -81,11 +87,19 @@ def start(world: World, environment: str, *, reason: str = "") -> LifecycleRepor
     return LifecycleReport(environment, "started", place.url, time.time() - began)
 
 
+def _note(place: Place, current: Current, kind: Literal["stop", "start"], began: float, reason: str) -> None:
+    """Write it into the history, where the journal belongs to an operation that is unfinished."""
+    if current.entries:
+        took = round(time.time() - began, 3)
+        place.history.append(Entry(kind, "ok", at=began, seconds=took, by=actor(), reason=reason))
+
+
 def restart(world: World, environment: str, confirm: Confirm, *, reason: str = "") -> DeployReport:
     """Replace the serving instance by a new one of the same build, with nothing dropped."""
     place = world.open(environment)
 
     def planned(current: Current) -> Plan:
+        refuse_unfinished(current, environment)
         if current.deployment is None:
             raise nothing_serves(environment)
         revision = replace(current.deployment.revision, toggles=current.toggles.values)

@@ -108,6 +108,7 @@ def _pinned(place: Place, request: RollbackRequest) -> RollbackRequest:
 
 
 def _plan(place: Place, request: RollbackRequest, current: Current) -> Plan:
+    refuse_unfinished(current, place.name)
     serving = current.deployment
     if request.backup is not None:
         return _plan_backup(place, request, current)
