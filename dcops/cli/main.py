@@ -39,6 +39,8 @@ COMMANDS = {
     "maintenance": "Answer users that the agent is under maintenance.",
     "restart": "Replace the serving instance by a fresh one of the same release.",
     "down": "Remove an environment from its engine.",
+    "token": "Change the bearer token that lets users in.",
+    "service": "Bring an environment back after a reboot.",
     "completion": "Print the completion script of a shell.",
 }
 MODULES = {

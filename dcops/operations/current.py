@@ -134,12 +134,17 @@ def interrupted(left: Unfinished, name: str) -> str:
     return f"a {left.plan.kind} of {name}, begun {at} by {left.by}, was interrupted{step}"
 
 
-def tell_interrupted(place: Place) -> None:
-    """What only reads says in one line that something is half done, and goes on."""
-    left = place.journal.unfinished()
-    if left is not None and place.lock.holder() is None:
+def tell_interrupted(left: Unfinished | None, place: Place) -> None:
+    """Say in one line that something is half done, and go on."""
+    if left is not None:
         commands = f"dcops resume {place.name}, or dcops abort {place.name}"
         place.say("", f"{interrupted(left, place.name)}: {commands}")
+
+
+def look_for_interrupted(place: Place) -> None:
+    """The same for what only reads and does not hold the lock: whose journal it is may still be at work."""
+    if (left := place.journal.unfinished()) is not None and place.lock.holder() is None:
+        tell_interrupted(left, place)
 
 
 def refuse_unfinished(current: Current, name: str) -> None:

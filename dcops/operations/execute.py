@@ -10,6 +10,7 @@ from dcops.core.events import OperationEvent
 from dcops.errors import DcopsError, Interrupted, LockLost, NotRestored, OperationFailed
 from dcops.operations.interrupts import Signalled
 from dcops.operations.steps import (
+    access,
     backup,
     bake,
     hooks,
@@ -26,6 +27,7 @@ from dcops.operations.steps import (
     verify,
 )
 from dcops.operations.steps.run import Failure
+from dcops.records.rotation import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -66,6 +68,7 @@ CODE: dict[str, StepCode] = {
     "smoke": StepCode(switch.smoke),
     "bake": StepCode(bake.do),
     "maintenance": StepCode(maintenance.do, maintenance.undo),
+    "access": StepCode(access.do, access.undo),
     "halt": StepCode(power.halt, power.revive),
     "revive": StepCode(power.revive, power.halt),
     "record": StepCode(record.do),
@@ -148,7 +151,9 @@ def undo(run: Run, steps: Iterable[str], error: BaseException | None = None) -> 
 
 
 def _tidy(run: Run) -> None:
-    """Beside a real model the scripted one runs for a verification only."""
+    """Beside a real model the scripted one runs for a verification only; a rotation leaves one token."""
+    if run.plan.kind == "token":
+        Rotation(run.place.local.token_file).end()
     if run.plan.makes_deployment and run.plan.revision.real_model:
         start.retire_model(run.place)
 

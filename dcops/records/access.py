@@ -65,28 +65,28 @@ class Access:
 
         return self._change(change)
 
-    def expire(self, at: float, *, but: str) -> Tokens:
-        """End every token but one at a time; those that end earlier still do.
-
-        Args:
-            at: Seconds since the epoch.
-            but: The token that stays.
-        """
-        digest = sha256(but)
+    def end(self, at: float, ended: Callable[[Token], bool]) -> Tokens:
+        """End some tokens at a time (seconds since the epoch); those that end earlier still do."""
 
         def change(tokens: Tokens) -> Tokens:
             return tuple(
-                each
-                if each.sha256 == digest
-                else replace(each, until=at if each.until is None else min(at, each.until))
-                for each in tokens
+                replace(each, until=min(at, each.until or at)) if ended(each) else each for each in tokens
             )
 
         return self._change(change)
 
-    def restore(self, tokens: Tokens) -> Tokens:
-        """Put back what was there before."""
-        return self._change(lambda _now: tokens)
+    def restore(self, before: Iterable[Token], *, without: str = "") -> Tokens:
+        """Give tokens the ends back that they had; what others have added since stays.
+
+        Args:
+            without: The sha256 of one that is no longer let in.
+        """
+        known = {each.sha256: each for each in before}
+
+        def change(tokens: Tokens) -> Tokens:
+            return tuple(known.get(each.sha256, each) for each in tokens if each.sha256 != without)
+
+        return self._change(change)
 
     def spread(self) -> list[InstanceRecord]:
         """Make every instance's file say what the list says; two round trips when they do already.

@@ -88,7 +88,8 @@ class LocalState:
             self._write(self._kept, kept)
         else:
             self._kept.unlink(missing_ok=True)
-        for path in (self._choice, self.token_file):
+        rotated = (self.token_file.with_name(f"token.{which}") for which in ("next", "earlier"))
+        for path in (self._choice, self.token_file, *rotated):
             path.unlink(missing_ok=True)
 
     def _write(self, path: Path, choice: EngineChoice) -> None:

@@ -57,18 +57,31 @@ def test_a_token_that_another_machine_adds_at_the_same_time_stays() -> None:
     assert [each.by for each in Access(store).add("mine", "ann@a")] == ["bob@b", "ann@a"]
 
 
-def test_all_tokens_but_one_end_and_none_ends_later_for_it() -> None:
+def test_some_tokens_end_and_none_ends_later_for_it() -> None:
     access = Access(MemoryStore())
     for name in ("old", "older", "new"):
         access.add(name, "ann@a")
-    access.expire(50.0, but="nobody's")
-    access.restore(tuple(each for each in access.tokens() if each.sha256 != sha256("new")))
-    access.add("new", "ann@a")
-    access.expire(100.0, but="new")
-    assert [each.until for each in access.tokens()] == [50.0, 50.0, None]
+    access.end(50.0, lambda token: token.sha256 == sha256("old"))
+    access.end(100.0, lambda token: token.sha256 != sha256("new"))
+    assert [each.until for each in access.tokens()] == [50.0, 100.0, None]
     assert ends(access.tokens(), "old")
     assert not ends(access.tokens(), "new")
     assert not ends(access.tokens(), "unknown")
+
+
+def test_what_is_restored_leaves_what_others_have_added() -> None:
+    access = Access(MemoryStore())
+    before = access.add("old", "ann@a")
+    access.add("new", "ann@a")
+    access.end(50.0, lambda _token: True)
+    access.add("other", "bob@b")
+    access.restore(before)
+    assert [each.until for each in access.tokens()] == [None, 50.0, None]
+    access.restore(before, without=sha256("new"))
+    assert [(each.sha256, each.until) for each in access.tokens()] == [
+        (sha256("old"), None),
+        (sha256("other"), None),
+    ]
 
 
 def test_every_instance_is_told_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -17,15 +18,20 @@ if TYPE_CHECKING:
     from dcops.operations.lifecycle import LifecycleReport
 
 
-@command("start", examples=("dcops start", "dcops start production"), exits=(6, 7))
+@command("start", examples=("dcops start", "dcops start production", "dcops start dev --wait"), exits=(6, 7))
 @environment_argument
-def start_command(app: App, environment: str) -> None:
+@click.option("--wait", is_flag=True, help="Stay until somebody stops it; Ctrl-C and SIGTERM stop it.")
+def start_command(app: App, environment: str, wait: bool) -> None:
     """Start again what served, after a stop or a reboot.
 
-    The proxy and the instance that its pointer names come back, with the same sessions.
+    The proxy and the instance that its pointer names come back, with the same sessions. With --wait the exit
+    code says how it ended: 0 when somebody stopped it, 6 when it died.
     """
     from dcops.operations.lifecycle import start
 
+    if wait:
+        _attend(app, environment)
+        return
     with app.progress("start", environment, streams=False) as progress:
         report = start(app.world(progress.emit), environment)
     _done(app, "start", report, f"{environment} serves at {report.url}")
@@ -83,6 +89,17 @@ def down_command(app: App, environment: str, with_data: bool, yes: bool) -> None
         report = down(world, environment, with_data=with_data)
     kept = "its sessions and workspace too" if with_data else "its sessions and workspace are kept"
     _done(app, "down", report, f"{environment} is removed; {kept}")
+
+
+def _attend(app: App, environment: str) -> None:
+    from dcops.operations.service import attend
+
+    began = time.monotonic()
+    with app.progress("start", environment, streams=False) as progress:
+        world = app.world(progress.emit)
+        attend(world, environment, lambda place: app.console.tell(f"{environment} serves at {place.url}"))
+    report = {"environment": environment, "result": "stopped", "seconds": time.monotonic() - began}
+    app.show("start", report, lambda: [f"{style('Done', 'good')}  {environment} is stopped"])
 
 
 def _done(app: App, verb: str, report: LifecycleReport, text: str) -> None:

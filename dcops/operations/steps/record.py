@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dcops.operations.world import Place
 
 # Of what steps found out, what a reader of the history wants to know.
-_TOLD = {"verification", "backup", "late", "bake", "maintenance"}
+_TOLD = {"verification", "backup", "late", "bake", "maintenance", "rotation"}
 
 
 def do(run: Run) -> None:

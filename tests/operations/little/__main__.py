@@ -62,6 +62,11 @@ def goes_away() -> bool:
     return role["role"] == "draining" or (role["role"] == "warm" and role.get("for_seconds") == 0)
 
 
+def let_in() -> set[str]:
+    tokens = control("access")["tokens"]
+    return {each["sha256"] for each in tokens if each["until"] is None or time.time() < each["until"]}
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -85,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path in {"/healthz", "/readyz"}:
             return self.answer(200, {"reasons": []})
         shown = hashlib.sha256(self.headers.get("Authorization", "")[7:].encode()).hexdigest()
-        if shown not in {token["sha256"] for token in control("access")["tokens"]}:
+        if shown not in let_in():
             return self.answer(401, {})
         if self.headers.get("Host", "").rpartition(":")[0] not in {"127.0.0.1", "localhost"}:
             return self.answer(403, {})
