@@ -12,7 +12,7 @@ from dcops.core.release import build_id, file_changes
 from dcops.core.toggles import changes
 from dcops.errors import NotFound, PreconditionMissing, UsageError
 from dcops.files import scratch
-from dcops.operations.current import Current, nothing_serves, observe
+from dcops.operations.current import Current, nothing_serves, observe, refuse_unfinished
 from dcops.operations.deploy import Confirm, DeployReport, carry_out
 from dcops.operations.planning import make_plan
 from dcops.operations.steps.backup import repository
