@@ -306,7 +306,6 @@ def egress_config(names: Names, image: str, command: Sequence[str]) -> Config:
             "Labels": {**names.labels, "dcops.role": "egress"},
             "HostConfig": {
                 **hardened(PROXY_USER, memory=256 << 20, pids=64, tmpfs={}),
-                "LogConfig": {"Type": "none"},  # what it says goes to us, and is kept nowhere
                 "Mounts": [_mount(names.volume("control"), "/control", read_only=True)],
                 "NetworkMode": names.network,
                 "RestartPolicy": {"Name": "unless-stopped"},
@@ -338,6 +337,7 @@ def helper_config(names: Names, image: str, command: Sequence[str], mounts: Sequ
         "NetworkDisabled": True,
         "HostConfig": {
             **hardened(PROXY_USER, memory=256 << 20, pids=64, tmpfs={}),
+            "LogConfig": {"Type": "none"},  # what it says goes to us, and is kept nowhere
             "Mounts": list(mounts),
             "NetworkMode": "none",
         },
