@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,7 +170,8 @@ def test_all_that_served_comes_back_with_the_daemon(dockerd: Dockerd, tmp_path: 
     engine.build(context, lambda _: None)
     text = proxy.configuration(engine.layout(port), api_url="https://api.invalid")
     engine.start_proxy(ProxySpec(text.decode(), "127.0.0.1", port))
-    engine.start(spec("one", context))
+    variables = {"DCOPS_INSTANCE": "one", "ANTHROPIC_API_KEY": "a1" * 32}
+    engine.start(replace(spec("one", context), variables=variables, egress=("example.com",)))
     engine.start(spec("gone", context, role="candidate", shared_state=False))
     engine.store().write({"current": b"one:8000"})
 
@@ -185,4 +186,8 @@ def test_all_that_served_comes_back_with_the_daemon(dockerd: Dockerd, tmp_path: 
         assert engine.store().read("current") == {"current": b"one:8000"}
         states = {each.id: each.status for each in engine.instances()}
         assert states == {"one": "running", "gone": "exited"}
+        way_out = Daemon().container("dcops-back-ba5eba11-dev-egress")
+        assert way_out is not None
+        assert way_out["State"]["Status"] == "running"
+        assert "dcops-back-ba5eba11-dev-i-one" in way_out["NetworkSettings"]["Networks"]
     engine.remove(with_data=True)
