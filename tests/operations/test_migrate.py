@@ -201,6 +201,9 @@ def test_a_breaking_one_stops_what_runs_and_its_way_back_takes_the_data_along(br
     assert caught.value.do.startswith(f"dcops rollback {report.backup} --with-data --env dev")
     with pytest.raises(PreconditionMissing, match="cannot read"):
         back(breaking, report.backup)
+    lay(breaking)
+    with pytest.raises(PreconditionMissing, match="cannot read"):
+        breaking.deploy(breaking=True)
     returned = back(breaking, report.backup, with_data=True)
     assert breaking.serves() == first
     assert said(breaking) == ["one"]

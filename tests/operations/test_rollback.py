@@ -9,7 +9,7 @@ from dcops.engines.process import ProcessEngine
 from dcops.errors import PreconditionMissing
 from dcops.operations.backup import create_backup
 from dcops.operations.lifecycle import down, restart
-from dcops.operations.rollback import RollbackRequest, rollback
+from dcops.operations.rollback import RollbackRequest, plan_rollback, rollback
 from dcops.operations.toggles import set_toggle, unset_toggle
 
 from .conftest import agree
@@ -92,15 +92,20 @@ def test_a_backup_that_was_made_for_another_platform(site: Site, monkeypatch: py
     assert site.serves() == first.deployment.revision.release
 
 
-def test_latest_is_the_latest_of_this_environment(site: Site) -> None:
+def test_latest_and_previous_are_of_this_environment(site: Site) -> None:
     first = site.deploy()
-    create_backup(site.world, "dev")
+    backup = create_backup(site.world, "dev")
     site.edit("X = 1")
     shutil.copytree(site.root / "environments/dev", site.root / "environments/other")
     site.deploy(environment="other")
-    create_backup(site.world, "other")
+    others = create_backup(site.world, "other")
     site.edit("X = 2")
     site.deploy()
+    with pytest.raises(PreconditionMissing) as caught:
+        rollback(site.world, RollbackRequest("dev", backup=others.id), agree)
+    assert caught.value.code == "DC-BACKUP-ENVIRONMENT"
+    previous = plan_rollback(site.world, RollbackRequest("dev", backup="previous"))
+    assert previous.source == f"backup:{backup.id}"
     assert rollback(site.world, RollbackRequest("dev", backup="latest"), agree).result == "deployed"
     assert first.deployment is not None
     assert site.serves() == first.deployment.revision.release
