@@ -322,8 +322,9 @@ def _proxy_changes(place: Place, current: Current) -> list[str]:
         f"proxy      {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
         for change in (changes(before, wanted.settings) if before else [])
     ]
-    said = _cut(place, current)
-    return [*lines, f"proxy      it starts anew: {said}; clients come back by themselves"]
+    moved = current.proxied is not None and current.proxied.spec.addresses[0] != wanted.spec.addresses[0]
+    back = "clients must use the new address" if moved else "clients come back by themselves"
+    return [*lines, f"proxy      it starts anew, for seconds: {_cut(place, current)}; {back}"]
 
 
 def _cut(place: Place, current: Current) -> str:
