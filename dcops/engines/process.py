@@ -228,7 +228,7 @@ class ProcessEngine:
                 do=f"`dcops status {self._environment.name}` lists the instances",
             )
         if follow:
-            return tail.follow(path, lines, lambda: instance in self._keeper.programs(), since=since)
+            return tail.follow(path, lines, lambda: self._goes_on(instance), since=since)
         if since is None:
             return iter(tail.last_lines(path, lines))
         found = list(tail.lines_since(tail.parts(path), since))
@@ -331,6 +331,9 @@ class ProcessEngine:
 
     def _words(self, command: Sequence[str]) -> tuple[str, ...]:
         return (self._python, *command[1:]) if command[0] == "python" else tuple(command)
+
+    def _goes_on(self, instance: str) -> bool:
+        return self._keeper.states().get(instance, {}).get("statename") in {*ALIVE, "BACKOFF"}
 
     def _forget(self, instance: str) -> None:
         """Its socket's directory and its private files."""

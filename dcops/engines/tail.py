@@ -69,14 +69,16 @@ def follow(
             *whole, rest = _window(file, since).split(b"\n")
             first = [*earlier, *_since(whole, since)]
         yield from first if lines is None else first[max(0, len(first) - lines) :]
+        ended = False
         while True:
             more = file.read(BLOCK)
             *whole, rest = (rest + more).split(b"\n")
             yield from (_text(line) for line in whole)
             if more:
                 continue
-            if not goes_on():
+            if ended:
                 return
+            ended = not goes_on()  # then once more: its last words may have come meanwhile
             if path.exists() and os.fstat(file.fileno()).st_ino != path.stat().st_ino:
                 file.close()
                 file = path.open("rb")

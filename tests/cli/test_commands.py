@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -396,18 +397,88 @@ def test_following_logs_is_lines_and_then_a_result(
     from dcops.operations.logs import Line, Logs
 
     def interrupted() -> Any:
-        yield "one"
-        yield "two"
+        yield Line("i1", "one")
+        yield Line("i2", "two")
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dcops.operations.logs.read_logs", lambda *_a, **_k: Logs("i1", interrupted()))
     assert inside("logs", "dev", "-f", "--json") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line.get("line") for line in lines] == ["one", "two", None]
+    assert [line["instance"] for line in lines] == ["i1", "i2", "i2"]
     assert lines[-1] | {"type": "result", "count": 2} == lines[-1]
-    monkeypatch.setattr("dcops.operations.logs.read_logs", lambda *_a, **_k: Logs("i1", iter(["one"])))
+    found = Logs("i1", iter([Line("i1", "one")]))
+    monkeypatch.setattr("dcops.operations.logs.read_logs", lambda *_a, **_k: found)
     assert inside("logs", "dev") == 0
     assert capsys.readouterr().out == "one\n"
+
+
+def test_logs_since_a_moment_or_of_the_candidate(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    from dcops.operations.logs import Logs
+
+    asked: list[dict[str, Any]] = []
+
+    def read_logs(*_: Any, **words: Any) -> Logs:
+        asked.append(words)
+        return Logs("i1", iter(()))
+
+    monkeypatch.setattr("dcops.operations.logs.read_logs", read_logs)
+    for words in ((), ("--since", "2026-11-21T10:00"), ("--since", "2026-11-21T11:00+01:00", "--lines", "5")):
+        assert inside("logs", "dev", *words) == 0
+    assert [(each["lines"], each["since"]) for each in asked] == [
+        (100, None),
+        (None, 1795255200.0),
+        (5, 1795255200.0),
+    ]
+    assert inside("logs", "dev", "--since", "10m", "--candidate") == 0
+    assert asked[-1]["instance"] == "candidate"
+    assert abs(time.time() - 600 - asked[-1]["since"]) < 60
+    assert inside("logs", "dev", "--since", "yesterday") == 2
+    assert "2026-11-21T10:00" in capsys.readouterr().err
+    assert inside("logs", "dev", "--candidate", "--instance", "i1") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "instance", "command"),
+    [
+        (["dev", "ls", "-la", "--json"], None, ["ls", "-la", "--json"]),
+        (["dev", "--instance", "i1", "ls", "--instance", "x"], "i1", ["ls", "--instance", "x"]),
+        (["--instance", "i1", "dev", "ls", "--", "-x"], "i1", ["ls", "--", "-x"]),
+        (["dev", "--", "-c", "x"], None, ["-c", "x"]),
+        (["--env", "dev", "ls", "-l"], None, ["ls", "-l"]),
+    ],
+)
+def test_exec_leaves_the_words_of_the_command_alone(
+    project: Path,
+    monkeypatch: Patch,
+    words: list[str],
+    instance: str | None,
+    command: list[str],
+) -> None:
+    asked: list[Any] = []
+
+    def execute(_world: Any, environment: str, command: Any, *, instance: str | None, tty: bool) -> int:
+        asked.append((environment, list(command), instance, tty))
+        return 42
+
+    monkeypatch.setattr("dcops.operations.exec.execute", execute)
+    assert run(["--project", str(project), "exec", *words]) == 42
+    assert asked == [("dev", command, instance, False)]
+
+
+def test_exec_has_no_json_and_needs_a_command(project: Path, capsys: Capture) -> None:
+    def inside(*words: str) -> int:
+        return run(["--project", str(project), *words])
+
+    for words in (["dev", "--json", "ls"], ["--json", "dev", "ls"]):
+        assert inside("exec", *words) == 2
+        assert json.loads(capsys.readouterr().out)["code"] == "DC-USAGE"
+    for words in ([], ["dev"], ["--instance", "i1", "dev"]):
+        assert inside("exec", *words) == 2
+        assert "an environment and a command" in capsys.readouterr().err
+    assert inside("exec", "dev", "ls") == 6
 
 
 def test_sessions_are_listed(inside: Callable[..., int], agent: Any, capsys: Capture) -> None:
