@@ -205,6 +205,7 @@ def test_every_exit_code_is_documented() -> None:
 
 def test_every_json_schema_is_documented() -> None:
     wanted = {f"dcops.{'.'.join(path)}/1" for path in leaves()} - {"dcops.resume/1", "dcops.abort/1"}
+    wanted.remove("dcops.exec/1")  # its output is another command's
     documented = set(re.findall(r"dcops\.[a-z.]+/1", text(REFERENCE / "json.md")))
     assert documented == wanted | {"dcops.event/1", "dcops.error/1"}
 
