@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dcops.cli.render.progress import Progress
-    from dcops.core.events import Emit
+    from dcops.core.events import Emit, OperationEvent
     from dcops.operations.world import World
 
 
@@ -44,7 +44,12 @@ class App:
     def world(self, emit: Emit | None = None) -> World:
         from dcops.cli.wiring import make_world
 
-        return make_world(self.project, emit, self.ask)
+        return make_world(self.project, emit or self._note, self.ask)
+
+    def _note(self, event: OperationEvent) -> None:
+        """What an operation without a renderer has to say goes to stderr, a line each."""
+        if event.state == "note":
+            self.console.tell(event.text)
 
     def ask(self, question: str) -> bool:
         """Ask whoever sits at the terminal; nobody there is a no, and ``--yes`` answers nothing here."""

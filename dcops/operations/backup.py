@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dcops.backups.store import BackupRepository
 from dcops.core.deployment import Entry
 from dcops.errors import NotFound
-from dcops.operations.current import observe
+from dcops.operations.current import observe, refuse_unfinished
 from dcops.operations.steps.backup import take
 from dcops.records.lock import actor
 
@@ -29,7 +29,9 @@ def create_backup(world: World, environment: str, *, reason: str = "", with_data
     began = time.time()
     place = world.open(environment)
     with place.lock.acquire("backup", wait=10.0):
-        backup = take(place, observe(place), reason=reason or "by hand", with_data=with_data)
+        current = observe(place)
+        refuse_unfinished(current, environment)
+        backup = take(place, current, reason=reason or "by hand", with_data=with_data)
         entry = Entry(
             kind="backup",
             result="ok",

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dcops.errors import PreconditionMissing
+from dcops.operations.current import spoken_to, visit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,10 +77,12 @@ def converse(world: World, environment: str, session: str | None = None) -> Conv
         NotFound: No such environment or session.
         PreconditionMissing: Nothing is deployed, or nothing answers.
     """
-    client = world.open(environment).client()
-    if session is None:
-        return Conversation(client, client.create_session())
-    return Conversation(client, str(client.session(session)["id"]))
+    place = visit(world, environment)
+    with spoken_to(place):
+        client = place.client()
+        if session is None:
+            return Conversation(client, client.create_session())
+        return Conversation(client, str(client.session(session)["id"]))
 
 
 def outcome(event: Event) -> dict[str, Any]:

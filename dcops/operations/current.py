@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,9 @@ from dcops.errors import NotFound, PreconditionMissing
 from dcops.records import failed, history, instances, journal, proxy, toggles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from dcops.operations.world import Place
+    from dcops.operations.world import Place, World
     from dcops.records.failed import FailedCandidate
     from dcops.records.instances import InstanceRecord
     from dcops.records.journal import Unfinished
@@ -147,6 +148,18 @@ def look_for_interrupted(place: Place) -> None:
         tell_interrupted(left, place)
 
 
+def visit(world: World, name: str) -> Place:
+    """An environment to read from; what was interrupted there is said.
+
+    Raises:
+        NotFound: No such environment.
+        PreconditionMissing: It was never deployed, or its engine cannot be reached.
+    """
+    place = world.open(name)
+    look_for_interrupted(place)
+    return place
+
+
 def refuse_unfinished(current: Current, name: str) -> None:
     """Nothing new starts while something is half done."""
     left = current.unfinished
@@ -171,9 +184,28 @@ def refuse_down(current: Current, name: str) -> None:
         PreconditionMissing: The proxy does not run.
     """
     if not current.proxy.running:
-        raise PreconditionMissing(
-            "DC-ENVIRONMENT-DOWN", f"{name} is down: the proxy does not run", do=f"dcops start {name}"
-        )
+        raise _down(name)
+
+
+@contextmanager
+def spoken_to(place: Place) -> Iterator[None]:
+    """Say of what does not answer that it is down, where it is.
+
+    Raises:
+        PreconditionMissing: The proxy does not run.
+    """
+    try:
+        yield
+    except PreconditionMissing as error:
+        if error.code in {"DC-UNREACHABLE", "DC-INSTANCE-DOWN"} and not place.engine.proxy().running:
+            raise _down(place.name) from error
+        raise
+
+
+def _down(name: str) -> PreconditionMissing:
+    return PreconditionMissing(
+        "DC-ENVIRONMENT-DOWN", f"{name} is down: the proxy does not run", do=f"dcops start {name}"
+    )
 
 
 def _fields(contents: Mapping[str, bytes | None], files: Mapping[str, str], field: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dcops.operations.current import visit
+
 if TYPE_CHECKING:
     from dcops.core.chain import Chain
     from dcops.core.deployment import Entry
@@ -19,7 +21,7 @@ def read_history(world: World, environment: str, *, limit: int | None = None) ->
     Raises:
         PreconditionMissing: The environment was never deployed, or a newer dcops wrote its history.
     """
-    entries = world.open(environment).history.entries()
+    entries = visit(world, environment).history.entries()
     return entries[::-1][:limit]
 
 
@@ -30,4 +32,4 @@ def verify_history(world: World, environment: str) -> Chain:
         CheckFailed: One does not, so somebody changed the history.
         PreconditionMissing: The environment was never deployed.
     """
-    return world.open(environment).history.verify()
+    return visit(world, environment).history.verify()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dcops.operations.current import spoken_to, visit
+
 if TYPE_CHECKING:
     from dcops.operations.world import World
 
@@ -14,5 +16,7 @@ def list_sessions(world: World, environment: str) -> list[dict[str, Any]]:
     Raises:
         PreconditionMissing: Nothing is deployed, or nothing answers.
     """
-    sessions = world.open(environment).client().sessions()
+    place = visit(world, environment)
+    with spoken_to(place):
+        sessions = place.client().sessions()
     return [session for session in sessions if not session.get("synthetic")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcops.core import toggles as core_toggles
 from dcops.errors import NotAcknowledged
-from dcops.operations.current import observe
+from dcops.operations.current import look_for_interrupted, observe
 from dcops.operations.delivery import Acknowledgement, acknowledgements, follows_live
 from dcops.operations.planning import small_plan
 from dcops.operations.steps.record import write_toggle_file
@@ -78,13 +78,19 @@ class ToggleReport:
 
 def list_toggles(world: World, environment: str) -> list[ToggleRow]:
     """Every toggle of the serving release, or of the implementation where nothing serves."""
+    return _rows(world, environment)[1]
+
+
+def _rows(world: World, environment: str) -> tuple[dict[str, Any], list[ToggleRow]]:
+    """The schema, and a row of each toggle."""
     schema, in_force = _schema_and_values(world, environment)
     wanted = world.environments.load(environment).toggles
     values = wanted if in_force is None else in_force
-    return [
+    rows = [
         _row(name, declared, values, wanted, deployed=in_force is not None)
         for name, declared in core_toggles.declarations(schema).items()
     ]
+    return schema, rows
 
 
 def get_toggle(world: World, environment: str, name: str) -> ToggleRow:
@@ -93,9 +99,9 @@ def get_toggle(world: World, environment: str, name: str) -> ToggleRow:
     Raises:
         UsageError: It does not exist.
     """
-    schema, _ = _schema_and_values(world, environment)
+    schema, rows = _rows(world, environment)
     core_toggles.declaration(name, schema)
-    return next(row for row in list_toggles(world, environment) if row.name == name)
+    return next(row for row in rows if row.name == name)
 
 
 def set_toggle(world: World, environment: str, name: str, text: str, *, reason: str = "") -> ToggleReport:
@@ -153,7 +159,9 @@ def _schema_and_values(world: World, environment: str) -> tuple[dict[str, Any], 
     loaded = world.environments.load(environment)
     choice = world.choice(loaded)
     if choice is not None:
-        current = observe(world.place(loaded, choice))
+        place = world.place(loaded, choice)
+        look_for_interrupted(place)
+        current = observe(place)
         if current.record is not None:
             return current.record.revision.schema, current.toggles.values
     return load_release(loaded.implementation).schema, None

@@ -64,9 +64,7 @@ def _repair(app: App, environment: str | None, *, yes: bool) -> int:
 
 def _asking(app: App, *, yes: bool) -> Agree:
     def agree(drift: Drift) -> bool:
-        if yes or app.json or not app.console.interactive:
-            return yes
-        return click.confirm(f"{drift.what}. Stop and remove it?", err=True)
+        return yes or app.ask(f"{drift.what}. Stop and remove it?")
 
     return agree
 
