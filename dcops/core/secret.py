@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 HIDDEN = "***"
-# Keys of the API, and hexadecimal tokens as the gateway, the instance route and users have them.
-_SHAPES = re.compile(r"sk-ant-[A-Za-z0-9_-]+|[0-9a-f]{64}")
+# Keys of the API, hexadecimal tokens as the gateway and the instance route have them, and users' tokens.
+_SHAPES = re.compile(r"sk-ant-[A-Za-z0-9_-]+|[0-9a-f]{64}|(?<=Bearer )\S+")
 
 
 class Secret:

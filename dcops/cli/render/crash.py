@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import tempfile
 import time
 import traceback
 from pathlib import Path
 
 from dcops import __version__
+from dcops.core.secret import redacted
 from dcops.errors import DcopsError
-
-# Keys of the API, and hexadecimal tokens as the gateway and the instance route use them.
-SECRETS = re.compile(r"sk-ant-[A-Za-z0-9_-]+|\b[0-9a-f]{64}\b|(?<=Bearer )\S+")
 
 
 def crashed(command: str, error: BaseException) -> DcopsError:
@@ -24,7 +21,7 @@ def crashed(command: str, error: BaseException) -> DcopsError:
         command: The words that named the command; its arguments may hold secrets and are left out.
     """
     where = _write(command, error)
-    summary = SECRETS.sub("(secret)", f"{type(error).__name__}: {error}")
+    summary = redacted(f"{type(error).__name__}: {error}")
     return DcopsError(
         "DC-BUG",
         "something unexpected happened: this is a bug in dcops",
@@ -50,7 +47,7 @@ def _write(command: str, error: BaseException) -> str:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor, name = tempfile.mkstemp(dir=directory, prefix="report-", suffix=".txt")
         with os.fdopen(descriptor, "w") as file:
-            file.write(SECRETS.sub("(secret)", text))
+            file.write(redacted(text))
     except OSError:
         return ""
     return name
