@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcops.core.backup import WORDS, choose
 from dcops.core.deployment import Deployment, deployments, previous
+from dcops.core.ignore import Ignore
 from dcops.core.release import build_id, file_changes
 from dcops.core.toggles import changes
 from dcops.errors import NotFound, PreconditionMissing, UsageError
@@ -19,10 +20,11 @@ from dcops.operations.steps.backup import repository
 from dcops.operations.steps.build import tree
 from dcops.operations.steps.outage import no_data
 from dcops.operations.tidy import temporary
-from dcops.releases.context import load_release
+from dcops.releases.tree import scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from dcops.core.backup import Backup
     from dcops.core.deployment import Revision
@@ -139,7 +141,7 @@ def _plan(place: Place, request: RollbackRequest, current: Current) -> Plan:
         restores=target,
     )
     flipped = [f"toggle     {name}: kept, it was flipped since" for name in kept_toggles(current, serving)]
-    files = load_release(kept).files if kept.is_dir() else None
+    files = _copied(kept) if kept.is_dir() else None
     return replace(made, changes=(*made.changes, *_files(place, current, revision, files), *flipped, KEPT))
 
 
@@ -190,7 +192,12 @@ def _files(
     before = tree(place, serving.revision.release)
     if after is None or not before.is_dir():
         return ["files      not compared: this machine has those of one release only"]
-    return [f"files      {line}" for line in file_changes(load_release(before).files, after)]
+    return [f"files      {line}" for line in file_changes(_copied(before), after)]
+
+
+def _copied(tree: Path) -> tuple[TreeEntry, ...]:
+    """The files of a private copy, which holds nothing that is to be ignored."""
+    return scan(tree, Ignore([]))
 
 
 def _data(backup: Backup) -> str:
