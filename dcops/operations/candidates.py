@@ -24,13 +24,15 @@ LOG_LINES = 50
 def put_away(run: Run) -> None:
     """Remove the candidate, or keep it stopped when it is to blame; only a deploy removes it then."""
     place, name = run.place, run.plan.candidate
-    failure, record = run.failure, run.find(name)
+    failure, record, earlier = run.failure, run.find(name), run.current.failed
     made = any(each.id == name for each in place.engine.instances())
     if record is None or failure is None or failure.step not in BLAMED or not made:
         instances.remove_by_id(place, name)
+        if earlier is not None and earlier.instance == name:
+            forget(place, earlier)  # one that a crash has left half put away
         return
-    if run.current.failed is not None and run.current.failed.instance != name:
-        place.engine.stop(run.current.failed.instance)
+    if earlier is not None:
+        forget(place, earlier)
     document = FailedCandidate(
         instance=name,
         release=run.plan.revision.release,

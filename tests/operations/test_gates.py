@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dcops.core.verification import CheckResult, report
+from dcops.engines.process import ProcessEngine
 from dcops.errors import OperationFailed
 from dcops.operations.deploy import DeployRequest, deploy
 from dcops.operations.lifecycle import restart, start, stop
@@ -17,7 +18,7 @@ from dcops.operations.status import status
 from dcops.operations.steps import verify
 from dcops.operations.toggles import set_toggle
 
-from .conftest import agree, break_step
+from .conftest import CrashError, agree, break_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,6 +138,29 @@ def test_a_crash_keeps_nothing(quick: Site, monkeypatch: pytest.MonkeyPatch) -> 
     abort(quick.world, "dev")
     assert quick.look().failed is None
     assert quick.leftovers() == []
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_crash_while_it_is_put_away_keeps_nothing(
+    quick: Site, monkeypatch: pytest.MonkeyPatch, *, after: bool
+) -> None:
+    quick.deploy()
+    spoil(quick, *BAD_TOGGLES)
+    stops = ProcessEngine.stop
+
+    def die(engine: ProcessEngine, instance: str, *, remove: bool = True) -> None:
+        if after or remove:
+            stops(engine, instance, remove=remove)
+        if not remove:
+            raise CrashError
+
+    monkeypatch.setattr(ProcessEngine, "stop", die)
+    with pytest.raises(CrashError):
+        quick.deploy()
+    monkeypatch.undo()
+    assert quick.look().failed is not None
+    abort(quick.world, "dev")
+    assert (quick.look().failed, quick.leftovers()) == (None, [])
 
 
 def test_a_step_that_is_none_of_the_candidates_fault_keeps_nothing(
