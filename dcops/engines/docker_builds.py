@@ -71,10 +71,12 @@ class DockerBuilds:
     def builds(self) -> list[str]:
         """Ids of the builds of this project that are there."""
         images = self._daemon.images({**self._names.project_labels, "dcops.build": ""})
-        return sorted({each["Labels"]["dcops.build"] for each in images if each.get("RepoTags")})
+        tags = [tag for each in images for tag in each.get("RepoTags") or ()]
+        ours = self._names.build("")  # an image may have other tags, and stay under those
+        return sorted({tag.removeprefix(ours) for tag in tags if tag.startswith(ours)})
 
     def remove_build(self, build: str) -> None:
-        """Remove its image, and the dependencies that no other build stands on."""
+        """Remove its image, and the dependencies that no other build stands on; what is in use stays."""
         self._daemon.remove_image(self._names.build(build))
         self._remove_unused_dependencies()
 

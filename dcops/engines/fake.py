@@ -86,7 +86,8 @@ class FakeEngine:
 
     def remove_build(self, build: str) -> None:
         self._call("remove_build", build)
-        self._builds.pop(build, None)
+        if build not in {each.build for each in self.states.values()}:
+            self._builds.pop(build, None)
 
     def export(self, build: str, name: str, destination: Path) -> None:
         """Copy the tree that the build was made from."""

@@ -7,6 +7,7 @@ a container, or the system's administrator.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 import shutil
@@ -106,7 +107,8 @@ class ProcessEngine:
         return self._builds.list()
 
     def remove_build(self, build: str) -> None:
-        self._builds.remove(build)
+        if build not in self._builds_in_use():
+            self._builds.remove(build)
 
     def export(self, build: str, name: str, destination: Path) -> None:
         self._builds.export(build, name, destination)
@@ -331,6 +333,14 @@ class ProcessEngine:
 
     def _words(self, command: Sequence[str]) -> tuple[str, ...]:
         return (self._python, *command[1:]) if command[0] == "python" else tuple(command)
+
+    def _builds_in_use(self) -> set[str]:
+        """Of the instances of all environments, which share the builds of their project."""
+        found: set[str] = set()
+        for file in self._places.builds.parent.glob("*/keeper/programs/*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                found.add(json.loads(file.read_bytes())["record"].get("build", ""))
+        return found
 
     def _goes_on(self, instance: str) -> bool:
         return self._keeper.states().get(instance, {}).get("statename") in {*ALIVE, "BACKOFF"}

@@ -50,6 +50,21 @@ def test_a_build_is_there_after_it_was_made_until_it_is_removed(rig: Rig) -> Non
         assert not engine.has_build(context.build)
 
 
+def test_a_build_that_an_instance_has_stays_until_that_goes(rig: Rig) -> None:
+    engine, other, build = rig.engine(), rig.engine("other"), rig.context().build
+    rig.start(engine, rig.spec("one"))
+    rig.until(lambda: rig.status(engine, "one") == "running")
+    for remover in (engine, other) if engine.name != "fake" else (engine,):
+        remover.remove_build(build)
+        assert remover.builds() == [build]
+    engine.stop("one", remove=False)
+    engine.remove_build(build)
+    assert engine.has_build(build)
+    engine.stop("one")
+    engine.remove_build(build)
+    assert engine.builds() == []
+
+
 def content_id(tree: Path) -> str:
     return release_id(scan(tree, Ignore(["__pycache__"])))
 

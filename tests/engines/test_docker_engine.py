@@ -18,6 +18,7 @@ import pytest
 from dcops import proxy
 from dcops.core.environment import Project
 from dcops.core.protocols import BuildContext, InstanceSpec, ProxySpec
+from dcops.engines.docker_images import Recipe
 from dcops.engines.docker_objects import INSTANCE_USER, PROXY_USER
 from dcops.engines.ports import free_port
 from dcops.errors import NotFound, OperationFailed, PreconditionMissing
@@ -329,6 +330,46 @@ def test_dependencies_are_packed_once_and_go_with_the_last_build(
     assert len(docker_daemon.images({"dcops.project": "dcops-test-0ddba11f"})) == 2
     engine.remove_build(builds[1].build)
     assert docker_daemon.images({"dcops.project": "dcops-test-0ddba11f"}) == []
+
+
+def test_nothing_is_left_of_builds_that_were_removed_but_what_others_have_named(
+    docker_engines: Callable[..., DockerEngine], docker_daemon: Daemon, tmp_path: Path, tmp_path_factory: Any
+) -> None:
+    def images() -> set[str]:
+        return set(docker_daemon._call("images", all=True, quiet=True, filters={"label": label}))
+
+    engine = docker_engines(project=Project(tmp_path, "dcops-test", "0ddba11e"))
+    label = "dcops.project=dcops-test-0ddba11e"
+    builds = [context(tmp_path_factory.mktemp("b"), text) for text in ("x = 1\n", "x = 2\n", "def x(:\n")]
+    for each in builds[:2]:
+        engine.build(each, lambda _: None)
+    with pytest.raises(OperationFailed):
+        engine.build(builds[2], lambda _: None)
+    named = engine._names.build(builds[0].build)
+    docker_daemon._call("tag", named, "dcops-test-0ddba11e-other", "kept")
+    for each in builds[:2]:
+        engine.remove_build(each.build)
+    assert engine.builds() == []
+    assert not engine.has_build(builds[0].build)
+    docker_daemon.remove_image("dcops-test-0ddba11e-other:kept")
+    engine.remove_build(builds[0].build)
+    assert images() == set()
+
+
+def test_a_release_is_exported_from_where_an_own_dockerfile_has_put_it(
+    world: World, docker_daemon: Daemon, tmp_path: Path
+) -> None:
+    own = context(tmp_path, "y = 2\n")
+    text = "FROM dcops-base:bookworm\nCOPY tree /srv/lib/tiny\nENV PYTHONPATH=/opt/none:/srv/lib\n"
+    labels = " ".join(f'{name}="{value}"' for name, value in world.engine._names.project_labels.items())
+    with Recipe(f"{text}LABEL {labels}\n", {"tree": own.tree}).context() as stream:
+        docker_daemon.build(stream, world.engine._names.build("a" * 64))
+    world.engine.export("a" * 64, "tiny", tmp_path / "out")
+    assert (tmp_path / "out" / "extra.py").read_text() == "y = 2\n"
+    with pytest.raises(PreconditionMissing, match="does not hold") as caught:
+        world.engine.export("a" * 64, "another", tmp_path / "nothing")
+    assert "/srv/lib/another" in caught.value.why
+    docker_daemon.remove_image(world.engine._names.build("a" * 64))
 
 
 def test_a_build_that_runs_cannot_be_removed(world: World) -> None:
