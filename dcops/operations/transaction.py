@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dcops.errors import DcopsError
 from dcops.operations import candidates
 from dcops.operations.current import Current, observe, refuse_unfinished
 from dcops.operations.execute import execute
@@ -48,7 +49,7 @@ class Transaction:
         values: dict[str, Any] | None = None,
         done: Sequence[str] = (),
     ) -> Run:
-        """Run the plan's steps that are not done; what crashes left behind goes first.
+        """Run the plan's steps that are not done, and remove what crashes and drains left behind.
 
         Args:
             values: What steps find out before any of them runs, so that the journal has it.
@@ -56,13 +57,25 @@ class Transaction:
         Raises:
             OperationFailed: A step failed, and all was taken back.
         """
-        sweep(self.place, current, keep={plan.candidate})
+        # What is new needs the room that leftovers take; a flip or a quick return does not wait for it.
+        first = plan.has("start")
+        if first:
+            sweep(self.place, current, keep={plan.candidate})
         if plan.kind == "deploy" and current.failed is not None:
             candidates.forget(self.place, current.failed)
         run = Run(self.place, plan, current, began, {} if values is None else values)
         self.place.journal.begin(plan, done)
         execute(run, self.lock, self.signals, done=done)
+        if not first:
+            self._sweep(current, plan.candidate)
         return run
+
+    def _sweep(self, current: Current, candidate: str) -> None:
+        """What was done stands, whatever becomes of the leftovers; the next command finds them again."""
+        try:
+            sweep(self.place, current, keep={candidate})
+        except DcopsError as error:
+            self.place.say("", f"leftovers stay for now: {error}")
 
 
 @contextmanager
