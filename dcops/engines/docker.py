@@ -67,6 +67,7 @@ _STORE_ROOTS = {"": "/control", control.INSTANCES: "/instances"}
 _SECRET_ROOTS = {"": "/secrets"}
 
 PROXY_SECONDS = 30.0
+ABANDONED_SECONDS = 600.0
 
 _STATUSES: dict[str, Any] = {
     "created": "starting",
@@ -410,8 +411,14 @@ class DockerEngine(DockerBuilds):
         return found
 
     def sweep(self) -> None:
-        for left in self._daemon.containers({**self._names.labels, "dcops.role": ONE_OFF}):
-            self._daemon.remove(left["Id"])
+        labels, daemon = self._names.labels, self._daemon
+        for left in daemon.containers({**labels, "dcops.role": ONE_OFF}):
+            daemon.remove(left["Id"])
+        for helper in daemon.containers({**labels, "dcops.role": "helper"}):
+            # One that runs ends with its dcops, one that has ended was read; the rest may be about to start.
+            waits = helper["State"]["Status"] == "created" and _age(helper) < ABANDONED_SECONDS
+            if helper["State"]["Status"] != "running" and not waits:
+                daemon.remove(helper["Id"])
 
     def halt(self) -> None:
         instances = [self._names.instance(each.id) for each in self.instances()]
@@ -477,6 +484,10 @@ def _state(container: dict[str, Any]) -> InstanceState:
         started=_seconds(state["StartedAt"]),
         always=container["HostConfig"]["RestartPolicy"]["Name"] in {"always", "unless-stopped"},
     )
+
+
+def _age(container: dict[str, Any]) -> float:
+    return time.time() - _seconds(container["Created"])
 
 
 def _seconds(moment: str) -> float:

@@ -19,7 +19,7 @@ from dcops import proxy
 from dcops.core.environment import Project
 from dcops.core.protocols import BuildContext, InstanceSpec, ProxySpec
 from dcops.engines.docker_images import Recipe
-from dcops.engines.docker_objects import INSTANCE_USER, PROXY_USER
+from dcops.engines.docker_objects import INSTANCE_USER, PROXY_USER, helper_config
 from dcops.engines.ports import free_port
 from dcops.errors import NotFound, OperationFailed, PreconditionMissing
 
@@ -370,6 +370,29 @@ def test_a_release_is_exported_from_where_an_own_dockerfile_has_put_it(
         world.engine.export("a" * 64, "another", tmp_path / "nothing")
     assert "/srv/lib/another" in caught.value.why
     docker_daemon.remove_image(world.engine._names.build("a" * 64))
+
+
+def test_the_sweep_removes_what_killed_commands_have_left(
+    world: World, docker_daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, names = world.engine, world.engine._names
+    for name, command in (("ended", ["true"]), ("made", ["true"]), ("runs", ["sleep", "60"])):
+        config = helper_config(names, names.build(world.build), command, [])
+        docker_daemon.create(f"{names.prefix}-helper-{name}", config)
+    docker_daemon.start(f"{names.prefix}-helper-ended")
+    docker_daemon.start(f"{names.prefix}-helper-runs")
+
+    def left() -> set[str]:
+        found = docker_daemon.containers({**names.labels, "dcops.role": "helper"})
+        return {each["Name"].rpartition("-")[2] for each in found}
+
+    until(lambda: docker_daemon.container(f"{names.prefix}-helper-ended")["State"]["Status"] == "exited")
+    engine.sweep()
+    assert left() == {"made", "runs"}
+    monkeypatch.setattr("dcops.engines.docker.ABANDONED_SECONDS", 0)
+    engine.sweep()
+    assert left() == {"runs"}
+    docker_daemon.remove(f"{names.prefix}-helper-runs")
 
 
 def test_a_build_that_runs_cannot_be_removed(world: World) -> None:
