@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 
@@ -83,6 +84,28 @@ class LockLost(PreconditionMissing):
             why=f"this one was taken for dead; what it had begun is theirs to finish or to take back ({why})",
             do="dcops status",
         )
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a system says where there is no space left, or a quota is used up."""
+
+
+class DiskFull(PreconditionMissing):
+    """There is no space for what must be written."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "DC-DISK-FULL",
+            "the disk is full",
+            why=why,
+            do="free some space there, then run the command again",
+        )
+
+
+def disk_full(error: BaseException) -> DiskFull | None:
+    """An error of the system as one for users, where no space is left or a quota is used up."""
+    full = isinstance(error, OSError) and error.errno in FULL
+    return DiskFull(str(error)) if full else None
 
 
 class NotFound(DcopsError):

@@ -40,10 +40,13 @@ def write_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+        sync_directory(path.parent)
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            # A write or a sync does not say of which file.
+            error.filename = str(path)
         raise
-    sync_directory(path.parent)
 
 
 def remove_half_made(directory: Path) -> None:

@@ -12,7 +12,7 @@ import click
 from dcops import __version__
 from dcops.cli.app import App
 from dcops.cli.base import LazyGroup, root_options
-from dcops.errors import DcopsError, Interrupted, UsageError
+from dcops.errors import DcopsError, Interrupted, UsageError, disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,6 +109,8 @@ def run(words: Sequence[str]) -> int:
     except DcopsError as error:
         return _fail(app, error, error)
     except Exception as error:
+        if full := disk_full(error):
+            return _fail(app, full, error)
         from dcops.cli.render.crash import crashed
 
         return _fail(app, crashed(app.command, error), error)

@@ -2,8 +2,8 @@
 
 This file runs in two places: imported (`dcops.engines.store`), and as a script, when an engine sends its
 text to ``python3 -c`` beside the proxy. As a script it reads lines of JSON from stdin, ``{"roots": {...},
-"operations": [...]}``, and answers each by a line: ``{"results": [...]}`` or ``{"error": "text"}``. With the
-argument ``once`` it ends after the first, for whoever cannot close its stdin.
+"operations": [...]}``, and answers each by a line: ``{"results": [...]}`` or ``{"error": "text", "errno":
+number or null}``. With the argument ``once`` it ends after the first, for whoever cannot close its stdin.
 
 The tree::
 
@@ -81,7 +81,17 @@ def apply(roots: Mapping[str, str], operations: Sequence[Mapping[str, Any]]) -> 
         if any(operation["op"] == "swap" for operation in operations):
             _tidy(roots.values())  # every command that takes the lease comes by here
         pairs = zip(places, operations, strict=True)
-        return [_ACTIONS[operation["op"]](place, operation) for place, operation in pairs]
+        return [_carry_out(place, operation) for place, operation in pairs]
+
+
+def _carry_out(place: Place, operation: Operation) -> Any:
+    try:
+        return _ACTIONS[operation["op"]](place, operation)
+    except OSError as error:
+        if error.errno and not error.filename:
+            # A write or a sync does not say of which file.
+            error.filename = str(place.path)
+        raise
 
 
 def without_store(operations: Sequence[Operation]) -> list[Any] | None:
@@ -151,7 +161,12 @@ def _look(place: Place, _: Operation) -> list[Any] | None:
 
 
 def _write(place: Place, operation: Operation) -> None:
-    _half_made(place, operation).replace(place.path)
+    half_made = _half_made(place, operation)
+    try:
+        half_made.replace(place.path)
+    except OSError:
+        half_made.unlink()
+        raise
     _sync(place.path.parent)
 
 
@@ -321,7 +336,7 @@ def main() -> None:
         try:
             answer: dict[str, Any] = {"results": apply(request["roots"], request["operations"])}
         except (OSError, ValueError, FenceMoved) as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            answer = {"error": f"{type(error).__name__}: {error}", "errno": getattr(error, "errno", None)}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
         if "once" in sys.argv[1:]:

@@ -52,7 +52,7 @@ from dcops.engines.docker_objects import (
 from dcops.engines.docker_one_off import attach, run_to_end
 from dcops.engines.refusals import build_missing, not_running, state_failed, unknown_instance
 from dcops.engines.store import Operations, Store
-from dcops.errors import DcopsError, OperationFailed, PreconditionMissing
+from dcops.errors import FULL, DcopsError, DiskFull, OperationFailed, PreconditionMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -459,6 +459,8 @@ def _results(answer: Any) -> list[Any]:
             raise ValueError(text)
         if kind == "FenceMoved":
             raise control.FenceMoved(text)
+        if found.get("errno") in FULL:
+            raise DiskFull(text)
         raise PreconditionMissing(
             "DC-STORE-FAILED",
             "The control store refused an operation.",

@@ -8,6 +8,7 @@ supervisord does not count restarts; the file ``keeper`` holds its pid.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -19,7 +20,8 @@ def main() -> None:
     # A keeper that is killed before its death was made to end us would leave us behind, to be started twice.
     if os.getppid() != int(Path(program["keeper"]).read_text()):
         sys.exit("the keeper is gone")
-    with Path(program["starts"]).open("ab") as starts:
+    # On a full disk what crashed comes back uncounted.
+    with contextlib.suppress(OSError), Path(program["starts"]).open("ab") as starts:
         starts.write(b".")
     os.chdir(program["directory"])
     os.execvpe(program["command"][0], program["command"], program["environment"])  # noqa: S606 - no shell

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcops.core.protocols import Seen
 from dcops.engines import control
-from dcops.errors import LockLost
+from dcops.errors import LockLost, disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,8 +81,16 @@ class LocalStore(Store):
     """The control store in two local directories; ``instances`` is the part that instances may see."""
 
     def __init__(self, root: Path, instances: Path) -> None:
-        roots = {"": str(root), control.INSTANCES: str(instances)}
-        super().__init__(lambda operations: control.apply(roots, operations))
+        self._roots = {"": str(root), control.INSTANCES: str(instances)}
+        super().__init__(self._apply)
+
+    def _apply(self, operations: Operations) -> Results:
+        try:
+            return control.apply(self._roots, operations)
+        except OSError as error:
+            if full := disk_full(error):
+                raise full from error
+            raise
 
 
 class MemoryStore(Store):

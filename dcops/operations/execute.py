@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dcops.core.events import OperationEvent
-from dcops.errors import DcopsError, Interrupted, LockLost, NotRestored, OperationFailed
+from dcops.errors import DcopsError, Interrupted, LockLost, NotRestored, OperationFailed, disk_full
 from dcops.operations.interrupts import Signalled
 from dcops.operations.steps import (
     access,
@@ -125,6 +125,7 @@ def undo(run: Run, steps: Iterable[str], error: BaseException | None = None) -> 
         NotRestored: It did not work; the journal stays, so that ``abort`` can try again.
     """
     journal = run.place.journal
+    journal.free_reserve()
     for name in reversed(list(steps)):
         code = CODE.get(name)
         if code is None or code.undo is _nothing:
@@ -210,7 +211,7 @@ def joined(why: str, serves: str) -> str:
 
 def _outcome(run: Run, step: Step | None, error: BaseException) -> BaseException:
     """The error that the user sees: what failed, and that what served before still does."""
-    serves = _serves(run)
+    serves, error = _serves(run), disk_full(error) or error
     if isinstance(error, Signalled):
         at = f" at step '{step.id}'" if step else ""
         return Interrupted(f"interrupted{at}; taken back, {serves}", signal_number=error.number)

@@ -6,6 +6,7 @@ crash it says what was interrupted, by whom, and at which step.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core.plan import FORMAT, Plan
-from dcops.errors import PreconditionMissing
+from dcops.errors import DcopsError, PreconditionMissing
 from dcops.records.lines import parse_lines
 from dcops.records.lock import actor
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from dcops.core.protocols import ControlStore
 
 PATH = "records/operation.jsonl"
+RESERVE = "records/reserve"
+# What taking back writes: lines here and in the history, a pointer, roles, toggles, a failed candidate's log.
+RESERVE_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,19 @@ class Journal:
         self._store = store
 
     def begin(self, plan: Plan, done: Iterable[str]) -> None:
-        """Open the journal; ``done`` are steps that ran before the lock was taken."""
+        """Open the journal; ``done`` are steps that ran before the lock was taken.
+
+        Space is set aside first, so that what finds the disk full can still be taken back.
+        """
         line = _line("begin", plan=plan.to_json(), by=actor(), pid=os.getpid(), done=list(done))
-        self._store.write({PATH: line + b"\n"})
+        # Not zeros: some file systems keep none of those.
+        try:
+            self._store.write({RESERVE: os.urandom(RESERVE_BYTES), PATH: line + b"\n"})
+        except DcopsError:
+            # It may be there all the same, and nothing was begun.
+            with contextlib.suppress(DcopsError):
+                self.end()
+            raise
 
     def advance(self, *, done: str = "", start: str = "", values: dict[str, Any] | None = None) -> None:
         """One step is finished, the next one begins: one line for both, to spare a round trip."""
@@ -66,8 +80,12 @@ class Journal:
     def undoing(self, step: str = "", *, undone: str = "") -> None:
         self._store.append(PATH, _line("undo", start=step, undone=undone))
 
+    def free_reserve(self) -> None:
+        """Give back the space that was set aside for taking back."""
+        self._store.write({RESERVE: None})
+
     def end(self) -> None:
-        self._store.write({PATH: None})
+        self._store.write({RESERVE: None, PATH: None})
 
     def unfinished(self) -> Unfinished | None:
         return parse(self._store.read(PATH)[PATH])

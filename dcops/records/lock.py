@@ -90,7 +90,11 @@ class EnvironmentLock:
             os.close(descriptor)
             return other
         self._file, self._holder = descriptor, mine.told()
-        self._write()
+        try:
+            self._write()
+        except BaseException:
+            self.release()
+            raise
         return None
 
     def _flocked(self) -> int | None:
@@ -162,7 +166,11 @@ class EnvironmentLock:
     def _write(self) -> None:
         assert self._file is not None
         text = json.dumps(self._holder).encode()
-        os.pwrite(self._file, text.ljust(512), 0)
+        try:
+            os.pwrite(self._file, text.ljust(512), 0)
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
     def _held(self, holder: dict[str, Any]) -> PreconditionMissing:
         step = f", at step '{holder['step']}'" if holder.get("step") else ""

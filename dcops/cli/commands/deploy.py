@@ -202,22 +202,33 @@ def _request(
 
 
 def _save(path: Path, plan: Plan) -> None:
+    from dcops.core.plan import digest
     from dcops.files import write_file
 
-    write_file(path.absolute(), json.dumps(plan.to_json(), indent=2).encode() + b"\n")
+    document = plan.to_json()
+    document["checksum"] = digest(document)
+    write_file(path.absolute(), json.dumps(document, indent=2).encode() + b"\n")
 
 
 def _load(path: Path, environment: str) -> Plan:
-    from dcops.core.plan import FORMAT, Plan
+    from dcops.core.plan import FORMAT, Plan, digest
 
     try:
         document = json.loads(path.read_bytes())
         newer = document["format"] > FORMAT
+        edited = document.pop("checksum") != digest(document)
         plan = Plan.from_json(document)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _no_plan(path, f"{type(error).__name__}: {error}", environment) from None
     if newer:
         raise _no_plan(path, "a newer dcops made it", environment)
+    if edited:
+        raise PreconditionMissing(
+            "DC-PLAN-EDITED",
+            f"{path} was changed since it was made",
+            why="its checksum is another one; a deploy runs only what dcops has planned",
+            do=f"dcops plan {environment} -o {path}",
+        )
     if plan.environment != environment:
         raise click.UsageError(f"{path} is a plan for {plan.environment}, not for {environment}.")
     return plan
