@@ -343,7 +343,10 @@ class ProcessEngine:
         return found
 
     def _goes_on(self, instance: str) -> bool:
-        return self._keeper.states().get(instance, {}).get("statename") in {*ALIVE, "BACKOFF"}
+        """Whether it runs, or its keeper will start it again."""
+        info = self._keeper.states().get(instance, {})
+        state = info.get("statename")
+        return state in {*ALIVE, "BACKOFF"} or (state == "EXITED" and info["exitstatus"] != 0)
 
     def _forget(self, instance: str) -> None:
         """Its socket's directory and its private files."""
