@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -154,12 +155,7 @@ def edit_port(site: Site) -> None:
 def remove_build(site: Site) -> None:
     record = site.look().record
     assert record is not None
-    site.world.open("dev").engine.remove_build(record.revision.build)
-
-
-@pytest.fixture(scope="module")
-def deployed_once() -> None:
-    """Each test deploys its own; see `derived`."""
+    shutil.rmtree(site.root / ".dcops" / "builds" / record.revision.build)
 
 
 DERIVED: list[tuple[Callable[[Site], None], set[str]]] = [
