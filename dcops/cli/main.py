@@ -29,7 +29,7 @@ COMMANDS = {
     "status": "Show what runs, where, and what has drifted.",
     "history": "Show what was done, by whom, why, with what result.",
     "logs": "Show the logs of an environment's instances.",
-    "exec": "Run a command beside an instance.",
+    "exec": "Run a command inside an instance.",
     "sessions": "List the conversations of an environment.",
     "chat": "Talk to the agent from the terminal.",
     "verify": "Run the suites against an isolated twin of what serves.",

@@ -379,6 +379,9 @@ class Conversation:
         self._sock.close()
 
 
+_POOL = "non-overlapping IPv4 address pool"
+
+
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     from docker import errors  # noqa: PLC0415
@@ -386,6 +389,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except errors.NotFound as error:
+        if _POOL in _said(error):  # Docker answers 404 to this as well
+            raise _refused(_said(error)) from error
         raise Absent("DC-ENGINE-OBJECT-MISSING", _said(error)) from error
     except errors.APIError as error:
         if "is not running" in _said(error) or "is not connected" in _said(error):
@@ -411,7 +416,7 @@ def _conflict(said: str) -> InUseError:
 
 
 def _refused(said: str) -> DcopsError:
-    if "non-overlapping IPv4 address pool" in said:
+    if _POOL in said:
         return PreconditionMissing(
             "DC-ENGINE-NETWORKS-FULL",
             "Docker has no addresses left for another network.",

@@ -48,7 +48,7 @@ class ExecCommand(Command):
     shell_complete=completion.environments,
 )
 def exec_command(app: App, environment: str | None, instance: str | None, words: tuple[str, ...]) -> int:
-    """Run a command beside an instance: with its variables, directory and user.
+    """Run a command inside an instance.
 
     Its input, output and exit code are the command's own; in a terminal it has the terminal. 127: there is
     no such command. 126: it cannot be run.
