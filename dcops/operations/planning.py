@@ -103,7 +103,9 @@ def make_plan(
     fresh = candidate not in current.records
     verified = restores is not None or kind == "restart"
     twin = f"twin-{secrets.token_hex(3)}" if fresh and suites and not verified else ""
-    toggles_set = _toggles_set(current, revision) if kind == "deploy" else {}
+    # What a rollback returns to takes its own place again, with what it had set.
+    returned = restores.toggles_set if restores else {}
+    toggles_set = _toggles_set(current, revision) if kind == "deploy" else returned
     steps = _steps(
         place, current, revision, candidate=candidate, fresh=fresh, twin=twin, backup=not restores, kind=kind
     )
