@@ -97,15 +97,14 @@ class Current:
 def observe(place: Place) -> Current:
     """Look once: two round trips to the store, one to the engine."""
     store = place.store
-    listing = store.list(instances.DIRECTORY)[instances.DIRECTORY]
-    names = [name.removesuffix(".json") for name in listing]
+    names = instances.listed(store)
     records_of_it = (history.PATH, toggles.PATH, journal.PATH, proxy.PATH, failed.PATH)
     fixed = (POINTER, MODEL_POINTER, MAINTENANCE, *records_of_it)
     role_files = {name: f"instances/{name}/role.json" for name in names}
     toggle_files = {name: f"instances/{name}/toggles.json" for name in names}
     contents = store.read(*fixed, *map(instances.path, names), *role_files.values(), *toggle_files.values())
     records = {
-        name: instances.parse(content) for name in names if (content := contents[instances.path(name)])
+        name: instances.parse(content, name) for name in names if (content := contents[instances.path(name)])
     }
     by_address = {place.engine.address(name): name for name in names}
     pointer, model_pointer = _text(contents[POINTER]), _text(contents[MODEL_POINTER])
@@ -124,7 +123,7 @@ def observe(place: Place) -> Current:
         failed=failed.parse(contents[failed.PATH]),
         proxy=place.engine.proxy(),
         proxied=proxy.parse(contents[proxy.PATH]),
-        maintenance=int(seconds) if (seconds := contents[MAINTENANCE]) else None,
+        maintenance=_seconds(contents[MAINTENANCE]),
     )
 
 
@@ -164,7 +163,8 @@ def refuse_unfinished(current: Current, name: str) -> None:
     """Nothing new starts while something is half done."""
     left = current.unfinished
     if left is not None:
-        serves = "nothing" if current.stopped else "what served before"
+        down = current.stopped or not current.proxy.running
+        serves = "nothing" if down else "what served before"
         raise PreconditionMissing(
             "DC-UNFINISHED",
             interrupted(left, name),
@@ -218,4 +218,12 @@ def _fields(contents: Mapping[str, bytes | None], files: Mapping[str, str], fiel
 
 
 def _text(content: bytes | None) -> str:
-    return (content or b"").decode().strip()
+    return (content or b"").decode(errors="replace").strip()
+
+
+def _seconds(content: bytes | None) -> int | None:
+    """The proxy shuts users out as long as the file is there, whatever it holds."""
+    if content is None:
+        return None
+    text = _text(content)
+    return int(text) if text.isdecimal() else 0

@@ -105,7 +105,7 @@ def remove_by_id(place: Place, instance: str) -> None:
     """Remove an instance that may never have been started, or be gone already."""
     content = place.store.read(path(instance))[path(instance)]
     if content is not None:
-        remove(place, parse(content))
+        remove(place, parse(content, instance))
 
 
 def toggle_document(revision: Revision, toggles: ToggleState) -> bytes:

@@ -10,6 +10,7 @@ from dcops.core.deployment import ToggleState, recorded_toggles
 from dcops.errors import DcopsError
 from dcops.operations import instances
 from dcops.operations.current import MODEL_POINTER, POINTER, Current
+from dcops.operations.damaged import SUFFIX, set_aside
 from dcops.operations.delivery import deliver
 from dcops.operations.drift import Drift, differences, token_files
 from dcops.operations.evidence import Evidence, gather
@@ -57,6 +58,8 @@ def repair(world: World, environment: str, agree: Agree) -> RepairReport:
     """
     place = world.open(environment)
     with transaction(place, "repair", wait=LOCK_SECONDS) as held:
+        for path in set_aside(place.store):
+            place.say("record", f"{path} could not be read; it is kept as {path}{SUFFIX}")
         found: list[Drift] = []
         refused: set[str] = set()
         left = _look(held)[2]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dcops.errors import PreconditionMissing
 from dcops.records import instances
+from dcops.records.intact import intact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,7 +50,7 @@ class Access:
 
     def tokens(self) -> Tokens:
         """Those that are let in now or were once, the oldest first."""
-        return _parse(self._store.read(PATH)[PATH])
+        return parse(self._store.read(PATH)[PATH])
 
     def add(self, token: str, by: str) -> Tokens:
         """Let a token in; one that is known stays as it is, with its end.
@@ -105,24 +106,23 @@ class Access:
 
     def _behind(self) -> list[tuple[InstanceRecord, bytes, bytes]]:
         """Instances whose file differs, with what it holds and what it should."""
-        listed = self._store.list(instances.DIRECTORY)[instances.DIRECTORY]
-        names = [name.removesuffix(".json") for name in listed]
+        names = instances.listed(self._store)
         contents = self._store.read(PATH, *map(instances.path, names), *map(_file, names))
         if contents[PATH] is None:
             return []
-        tokens, found = _parse(contents[PATH]), []
+        tokens, found = parse(contents[PATH]), []
         for name in names:
             record, before = contents[instances.path(name)], contents[_file(name)]
             # One without a file is being started, or just goes.
             if record is not None and before is not None:
-                parsed = instances.parse(record)
-                found.append((parsed, before, document(tokens, parsed.revision)))
+                known = instances.parse(record, name)
+                found.append((known, before, document(tokens, known.revision)))
         return [each for each in found if each[1] != each[2]]
 
     def _change(self, change: Callable[[Tokens], Tokens]) -> Tokens:
         content = self._store.read(PATH)[PATH]
         while True:
-            tokens = _parse(content)
+            tokens = parse(content)
             wanted = change(tokens)
             if wanted == tokens:
                 return tokens
@@ -152,18 +152,26 @@ def document(tokens: Iterable[Token], revision: Revision) -> bytes:
     return json.dumps({"tokens": known, "hosts": list(revision.configuration["hosts"])}).encode()
 
 
-def _parse(content: bytes | None) -> Tokens:
+def parse(content: bytes | None) -> Tokens:
+    """What the list of tokens says.
+
+    Raises:
+        PreconditionMissing: It is damaged, or a newer dcops wrote it.
+    """
     if content is None:
         return ()
-    found = json.loads(content)
-    if found["format"] > FORMAT:
+    with intact(PATH):
+        found = json.loads(content)
+        newer = found["format"] > FORMAT
+        tokens = () if newer else tuple(Token(**each) for each in found["tokens"])
+    if newer:
         raise PreconditionMissing(
             "DC-STATE-NEWER",
             "the tokens of this environment were written by a newer dcops",
             why=f"this version reads format {FORMAT}",
             do="upgrade dcops on this machine",
         )
-    return tuple(Token(**each) for each in found["tokens"])
+    return tokens
 
 
 def _dump(tokens: Tokens) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from dcops.records.intact import intact
+
 FORMAT = 1
 PATH = "records/failed.json"
 
@@ -39,7 +41,8 @@ def parse(content: bytes | None) -> FailedCandidate | None:
     """What the record says; None when there is none, or a newer dcops wrote it."""
     if content is None:
         return None
-    fields = json.loads(content)
-    if fields.pop("format") > FORMAT:
-        return None
-    return FailedCandidate(**{**fields, "log": tuple(fields["log"])})
+    with intact(PATH):
+        fields = json.loads(content)
+        if fields.pop("format") > FORMAT:
+            return None
+        return FailedCandidate(**{**fields, "log": tuple(fields["log"])})

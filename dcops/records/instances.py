@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dcops.core.deployment import FORMAT, Revision
+from dcops.records.intact import intact
 
 if TYPE_CHECKING:
     from dcops.core.protocols import ControlStore
 
 DIRECTORY = "records/instances"
+ENDING = ".json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +61,27 @@ class InstanceRecord:
 
 
 def path(instance: str) -> str:
-    return f"{DIRECTORY}/{instance}.json"
+    return f"{DIRECTORY}/{instance}{ENDING}"
 
 
-def parse(content: bytes) -> InstanceRecord:
-    fields = {key: value for key, value in json.loads(content).items() if key != "format"}
-    return InstanceRecord(**{**fields, "revision": Revision.from_json(fields["revision"])})
+def parse(content: bytes, instance: str) -> InstanceRecord:
+    """What the record of an instance says.
+
+    Raises:
+        PreconditionMissing: It is damaged.
+    """
+    with intact(path(instance)):
+        fields = {key: value for key, value in json.loads(content).items() if key != "format"}
+        return InstanceRecord(**{**fields, "revision": Revision.from_json(fields["revision"])})
 
 
 def read_all(store: ControlStore) -> dict[str, InstanceRecord]:
     """Every record by instance id; two round trips."""
-    paths = [f"{DIRECTORY}/{name}" for name in store.list(DIRECTORY)[DIRECTORY]]
-    contents = store.read(*paths) if paths else {}
-    records = [parse(content) for content in contents.values() if content is not None]
-    return {record.id: record for record in records}
+    names = listed(store)
+    contents = store.read(*map(path, names)) if names else {}
+    return {name: parse(content, name) for name in names if (content := contents[path(name)]) is not None}
+
+
+def listed(store: ControlStore) -> list[str]:
+    """Ids of the instances that have a record."""
+    return [name.removesuffix(ENDING) for name in store.list(DIRECTORY)[DIRECTORY] if name.endswith(ENDING)]

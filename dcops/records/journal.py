@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core.plan import FORMAT, Plan
 from dcops.errors import DcopsError, PreconditionMissing
+from dcops.records.intact import intact
 from dcops.records.lines import parse_lines
 from dcops.records.lock import actor
 
@@ -98,17 +99,21 @@ def _line(event: Literal["begin", "step", "undo"], **fields: Any) -> bytes:
 
 def parse(content: bytes | None) -> Unfinished | None:
     """What a journal file's content says; None when there is none."""
-    lines = parse_lines(content)
-    if not lines:
-        return None
-    begin, *rest = lines
-    if begin["format"] > FORMAT:
+    with intact(PATH):
+        lines = parse_lines(content)
+        newer = bool(lines) and lines[0]["format"] > FORMAT
+        left = _unfinished(*lines) if lines and not newer else None
+    if newer:
         raise PreconditionMissing(
             "DC-STATE-NEWER",
             "an operation was left unfinished by a newer dcops",
             why=f"this version reads format {FORMAT}",
             do="upgrade dcops on this machine, then dcops resume or dcops abort",
         )
+    return left
+
+
+def _unfinished(begin: dict[str, Any], *rest: dict[str, Any]) -> Unfinished:
     done, started, undone = list(begin["done"]), "", []
     values: dict[str, Any] = {}
     for line in rest:

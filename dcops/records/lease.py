@@ -139,16 +139,22 @@ def _document(fence: int, holder: Holder | None) -> bytes:
 
 
 def _parse(seen: Seen) -> Found:
-    document = json.loads(seen.content or b"{}")
-    if document.pop("format", FORMAT) > FORMAT:
+    try:
+        document = dict(json.loads(seen.content or b"{}"))
+        newer = document.pop("format", FORMAT) > FORMAT
+        fence = int(document.pop("fence", secrets.randbits(32)))
+        found = Found(fence, Holder(**document) if document and not newer else None, seen.age)
+    except (ValueError, TypeError):
+        # Nobody can say whose it was; whoever it was is refused by the fence of the next one.
+        return Found(secrets.randbits(32), None, seen.age)
+    if newer:
         raise PreconditionMissing(
             "DC-STATE-NEWER",
             "a newer dcops works on this environment, or did",
             why=f"this version reads format {FORMAT}",
             do="upgrade dcops on this machine",
         )
-    fence = document.pop("fence", secrets.randbits(32))
-    return Found(fence, Holder(**document) if document else None, seen.age)
+    return found
 
 
 def _obituary(found: Found) -> str:

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.05
 
 
+def _told(text: bytes) -> dict[str, Any]:
+    """What the file of a held lock says of its holder."""
+    with contextlib.suppress(ValueError, TypeError):
+        return dict(json.loads(text))
+    return {"by": "unknown", "operation": "", "step": ""}
+
+
 def actor() -> str:
     """``user@host`` of whoever runs this process."""
     try:
@@ -157,7 +164,7 @@ class EnvironmentLock:
         except BlockingIOError:
             # The holder may be between truncating and writing; an empty text is then "unknown".
             text = os.pread(descriptor, 4096, 0)
-            return dict(json.loads(text)) if text else {"by": "unknown", "operation": "", "step": ""}
+            return _told(text)
         else:
             return None
         finally:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dcops.core.protocols import Https, ProxySpec
+from dcops.records.intact import intact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,7 @@ def parse(content: bytes | None) -> ProxyRecord | None:
     """What ``dump`` has written; None when the proxy was never started."""
     if not content:
         return None
-    document = json.loads(content)
-    settings, https = document.pop("settings", {}), document.pop("https", None)
-    return ProxyRecord(ProxySpec(**document, https=Https(**https) if https else None), settings)
+    with intact(PATH):
+        document = json.loads(content)
+        settings, https = document.pop("settings", {}), document.pop("https", None)
+        return ProxyRecord(ProxySpec(**document, https=Https(**https) if https else None), settings)

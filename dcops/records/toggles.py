@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcops.core.deployment import ToggleState
 from dcops.core.toggles import digest
+from dcops.records.intact import intact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,10 +23,11 @@ def files(state: ToggleState) -> dict[str, bytes | None]:
 
 
 def parse(content: bytes | None) -> ToggleState:
-    if not content:
+    if content is None:
         return ToggleState()
-    document = json.loads(content)
-    return ToggleState(document["generation"], document["values"])
+    with intact(PATH):
+        document = json.loads(content)
+        return ToggleState(int(document["generation"]), dict(document["values"]))
 
 
 def control_document(generation: int, values: Mapping[str, Any]) -> bytes:

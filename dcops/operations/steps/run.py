@@ -54,7 +54,7 @@ class Run:
 
     def find(self, instance: str) -> InstanceRecord | None:
         content = self.place.store.read(path(instance))[path(instance)]
-        return parse(content) if content else None
+        return parse(content, instance) if content is not None else None
 
     def record(self, instance: str) -> InstanceRecord:
         """What was written down about an instance when it was started.
