@@ -227,8 +227,8 @@ def _add_line(place: Place, make: Callable[[Any, int], bytes]) -> None:
         end = _after_newline(file, file.seek(0, os.SEEK_END))
         file.truncate(end)
         line = make(file, end) + b"\n"
-        if file.write(line) != len(line):
-            raise OSError(f"short write to {place.path}")
+        while line:  # a disk that has filled up takes a part, and says so at the next
+            line = line[file.write(line) :]
         os.fsync(descriptor)
     _sync(directory)
 

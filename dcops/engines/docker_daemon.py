@@ -373,6 +373,9 @@ class Conversation:
                     raise Absent("DC-ENGINE-OBJECT-MISSING", streams[2].decode(errors="replace"))
                 stream, size = struct.unpack(">BxxxL", header)
                 streams[stream] += exactly(self._connection, size)
+        if streams[1].startswith((b"OCI runtime exec failed", b"cannot exec in a stopped")):
+            # The container ended before the command began; the runtime says so in its place.
+            raise Absent("DC-ENGINE-OBJECT-MISSING", streams[1].decode(errors="replace").strip())
         return Answer(streams[1], streams[2])
 
     def close(self) -> None:
@@ -393,7 +396,8 @@ def _translated() -> Iterator[None]:
             raise _refused(_said(error)) from error
         raise Absent("DC-ENGINE-OBJECT-MISSING", _said(error)) from error
     except errors.APIError as error:
-        if "is not running" in _said(error) or "is not connected" in _said(error):
+        # One that its keeper is about to start again cannot be spoken to either.
+        if any(words in _said(error) for words in ("is not running", "is restarting", "is not connected")):
             raise Absent("DC-ENGINE-OBJECT-MISSING", _said(error)) from error
         if error.status_code == HTTPStatus.CONFLICT:
             raise _conflict(_said(error)) from error

@@ -124,31 +124,38 @@ def undo(run: Run, steps: Iterable[str], error: BaseException | None = None) -> 
     Raises:
         NotRestored: It did not work; the journal stays, so that ``abort`` can try again.
     """
-    journal = run.place.journal
-    journal.free_reserve()
-    for name in reversed(list(steps)):
-        code = CODE.get(name)
-        if code is None or code.undo is _nothing:
-            continue
-        try:
-            journal.undoing(name)
+    journal, doing = run.place.journal, ""
+    try:
+        journal.free_reserve()
+        for doing in reversed(list(steps)):
+            code = CODE.get(doing)
+            if code is None or code.undo is _nothing:
+                continue
+            journal.undoing(doing)
             code.undo(run)
-            run.place.world.emit(OperationEvent(name, "undone", _undo_title(run, name)))
-            journal.undoing(undone=name)
-        except LockLost:
-            raise
-        except Exception as second:
-            why = f"{second}" if error is None else f"{error}; then, undoing '{name}': {second}"
-            raise NotRestored(
-                "DC-NOT-RESTORED",
-                f"the earlier state of {run.place.name} could not be put back",
-                why=why,
-                do=f"dcops abort {run.place.name}",
-            ) from second
-    _tidy(run)
-    result = "interrupted" if isinstance(error, Signalled) else "failed" if error else "aborted"
-    run.place.history.append(record.entry(run, result, error=str(error) if error else ""))
-    journal.end()
+            run.place.world.emit(OperationEvent(doing, "undone", _undo_title(run, doing)))
+            journal.undoing(undone=doing)
+        doing = ""
+        _tidy(run)
+        result = "interrupted" if isinstance(error, Signalled) else "failed" if error else "aborted"
+        run.place.history.append(record.entry(run, result, error=str(error) if error else ""))
+        journal.end()
+    except LockLost:
+        raise
+    except Exception as second:
+        raise _not_restored(run, doing, error, second) from second
+
+
+def _not_restored(run: Run, doing: str, error: BaseException | None, second: Exception) -> NotRestored:
+    at, name = f"undoing '{doing}'" if doing else "writing that down", run.place.name
+    second = disk_full(second) or second
+    first = second.do if isinstance(second, DcopsError) else ""
+    return NotRestored(
+        "DC-NOT-RESTORED",
+        f"the earlier state of {name} could not be put back",
+        why=f"{second}" if error is None else f"{error}; then, {at}: {second}",
+        do=f"{first.rstrip('.')}; then dcops abort {name}" if first else f"dcops abort {name}",
+    )
 
 
 def _tidy(run: Run) -> None:

@@ -51,12 +51,22 @@ def undo(run: Run) -> None:
         return
     place.engine.keep(old.id, always=True)
     instances.set_role(place, old, "serving")
+    _awake(run)
     place.store.write({POINTER: place.engine.address(old.id).encode() + b"\n"})
     new = run.find(run.plan.candidate)
     if new is not None and new.id != old.id:
         place.engine.keep(new.id, always=False)
         if not run.plan.has("start"):
             instances.set_role(place, new, "warm", run.place.environment.warm_for)
+
+
+def _awake(run: Run) -> None:
+    """Have what served run: where keeper or daemon have ended, only what the pointer names comes back."""
+    if run.plan.has("stop"):
+        return  # until its sessions are put back it may not run
+    now = run.look()
+    if now.proxy.running and not now.runs(run.current.serving):
+        outage.start_again(run)
 
 
 def smoke(run: Run) -> None:
