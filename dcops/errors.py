@@ -104,8 +104,11 @@ class DiskFull(PreconditionMissing):
 
 def disk_full(error: BaseException) -> DiskFull | None:
     """An error of the system as one for users, where no space is left or a quota is used up."""
-    full = isinstance(error, OSError) and error.errno in FULL
-    return DiskFull(str(error)) if full else None
+    if not isinstance(error, OSError):
+        return None
+    # Where a whole tree was copied the reasons are texts, one for each file.
+    told = any(f"[Errno {number}]" in str(error) for number in FULL)
+    return DiskFull(str(error)[:500]) if error.errno in FULL or told else None
 
 
 class NotFound(DcopsError):
