@@ -164,7 +164,8 @@ def refuse_unfinished(current: Current, name: str) -> None:
     left = current.unfinished
     if left is not None:
         down = current.stopped or not current.proxy.running
-        serves = "nothing" if down else "what served before"
+        switched = "switch" in {*left.done, left.started} and current.serving == left.plan.candidate
+        serves = "nothing" if down else "the new instance" if switched else "what served before"
         raise PreconditionMissing(
             "DC-UNFINISHED",
             interrupted(left, name),

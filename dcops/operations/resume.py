@@ -82,7 +82,10 @@ def abort(world: World, environment: str) -> DeployReport:
         steps = [*left.done, left.started] if left.started not in left.done else list(left.done)
         undo(run, [step for step in steps if step and step not in left.undone])
         undo_move(place)
-    return report(world.open(environment), "aborted", left.plan, left.plan.current, run.started)
+    down = [] if place.engine.proxy().running else [f"{environment} is down: dcops start {environment}"]
+    values = {"warnings": down}
+    place = world.open(environment)
+    return report(place, "aborted", left.plan, left.plan.current, run.started, values=values)
 
 
 def _finished(place: Place, run: Run) -> DeployReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dcops.errors import PreconditionMissing
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PATH = "records/access.json"
 FORMAT = 1
+_LAST = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,14 @@ def sha256(token: str) -> str:
 
 
 def document(tokens: Iterable[Token], revision: Revision) -> bytes:
-    """``access.json`` of an instance."""
-    known = [{"sha256": each.sha256, "until": each.until} for each in tokens]
+    """``access.json`` of an instance, with times in the one form that the suite ``contract`` checks."""
+    known = [{"sha256": each.sha256, "until": _iso(each.until)} for each in tokens]
     return json.dumps({"tokens": known, "hosts": list(revision.configuration["hosts"])}).encode()
+
+
+def _iso(moment: float | None) -> str | None:
+    """A time for implementations; one after the year 9999 has no such form and is its end."""
+    return None if moment is None else datetime.fromtimestamp(min(moment, _LAST), UTC).isoformat()
 
 
 def parse(content: bytes | None) -> Tokens:

@@ -13,6 +13,7 @@ import pytest
 from dcops.cli.console import Console
 from dcops.cli.main import run
 from dcops.core.backup import Backup
+from dcops.core.deployment import Deployment, ToggleState
 from dcops.core.events import OperationEvent
 from dcops.core.verification import CheckResult, SuiteReport, VerificationReport
 from dcops.errors import NotFound, OperationFailed
@@ -106,6 +107,24 @@ def test_a_restart_offers_no_way_back(
     out = capsys.readouterr().out
     assert "Restarted" in out
     assert "Undo" not in out
+
+
+def test_a_rollback_of_toggles_says_how_they_are_flipped_again(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    declared = {name: {"default": default} for name, default in (("a", True), ("b", "x"), ("c", 1))}
+    made = make_plan()
+    revision = replace(made.revision, schema={"properties": declared})
+    before = Deployment(2, replace(revision, toggles={"a": False, "b": "y"}), "a-1", 2, "deploy-2")
+    now = Deployment(3, revision, "a-1", 3, "rollback-3", undoes=2, restores=1)
+    plan = replace(made, kind="rollback", current=before, before=ToggleState(2, before.revision.toggles))
+
+    def rollback(*_asked: Any) -> DeployReport:
+        return DeployReport("dev", "deployed", plan, now, "http://x", "/token", 2.0)
+
+    monkeypatch.setattr("dcops.operations.rollback.rollback", rollback)
+    assert inside("rollback", "--env", "dev") == 0
+    assert "Undo   dcops deploy dev --set a=false --set b=y\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["deploy", "rollback --env"])

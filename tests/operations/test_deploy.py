@@ -198,6 +198,10 @@ def test_a_crash_is_said_and_can_be_finished(
     with pytest.raises(PreconditionMissing) as caught:
         site.deploy()
     assert caught.value.code == "DC-UNFINISHED"
+    now = site.look()
+    assert now.unfinished is not None
+    new = now.serving == now.unfinished.plan.candidate
+    assert caught.value.why.startswith("the new instance serves" if new else "what served before serves")
     report = resume(site.world, "dev")
     assert report.plan is not None
     assert site.serves() == report.plan.revision.release

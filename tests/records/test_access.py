@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +56,13 @@ def test_each_machine_has_a_token_of_its_own() -> None:
 def test_a_token_that_another_machine_adds_at_the_same_time_stays() -> None:
     store = Crossed(lambda store: Access(store).add("other", "bob@b"))
     assert [each.by for each in Access(store).add("mine", "ann@a")] == ["bob@b", "ann@a"]
+
+
+def test_instances_are_told_times_as_their_contract_has_them() -> None:
+    tokens = [Token("a", None, ""), Token("b", 1_800_000_000.5, ""), Token("c", 1e300, "")]
+    told = json.loads(document(tokens, REVISION))["tokens"]
+    assert [each["until"] for each in told[:2]] == [None, "2027-01-15T08:00:00.500000+00:00"]
+    assert datetime.fromisoformat(told[2]["until"]).year == 9999
 
 
 def test_some_tokens_end_and_none_ends_later_for_it() -> None:

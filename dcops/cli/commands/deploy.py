@@ -142,7 +142,8 @@ def _report_lines(report: DeployReport) -> Iterator[str]:
     if report.result == "unchanged":
         yield f"{style('Unchanged', 'good')}  {report.environment} serves {release} already"
     elif report.result == "aborted":
-        yield f"{style('Taken back', 'warn')}  {report.environment} serves {release}"
+        serves = "" if report.warnings else f" serves {release}"
+        yield f"{style('Taken back', 'warn')}  {report.environment}{serves}"
     elif report.result == "done":
         kind = plan.kind if plan else "operation"
         yield f"{style('Done', 'good')}  {report.environment}: the interrupted {kind} is finished"
@@ -166,7 +167,22 @@ def _undo(report: DeployReport) -> str:
         return f"dcops rollback --env {report.environment}{backup}"
     if report.backup:
         return f"dcops rollback {report.backup} --env {report.environment}"
-    return f"dcops deploy {report.environment}"
+    return " ".join([f"dcops deploy {report.environment}", *_flips_back(report)])
+
+
+def _flips_back(report: DeployReport) -> Iterator[str]:
+    """A rollback has set the toggles in the files too, so a deploy must be told what they were."""
+    from dcops.core.toggles import changes, effective
+
+    plan, deployment = report.plan, report.deployment
+    if plan is None or deployment is None or plan.current is None:
+        return
+    schema = plan.current.revision.schema
+    now, before = (effective(each, schema) for each in (deployment.revision.toggles, plan.before.values))
+    for change in changes(now, before):
+        if change.new is not None:
+            text = change.new if isinstance(change.new, str) else json.dumps(change.new)
+            yield f"--set {change.name}={text}"
 
 
 def _request(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dcops.cli.app import App
     from dcops.core.chain import Chain
-    from dcops.core.deployment import Entry
+    from dcops.core.deployment import Deployment, Entry
 
 LOOKS = {"ok": "good", "failed": "bad", "aborted": "warn", "interrupted": "warn"}
 
@@ -78,11 +78,19 @@ def _lines(entries: list[Entry]) -> Iterator[str]:
     )
 
 
+def _numbered(deployment: Deployment) -> str:
+    back = f", again as #{deployment.restores}" if deployment.restores else ""
+    return f"{deployment.revision.short} (#{deployment.number}{back})"
+
+
 def _detail(entry: Entry) -> str:
     """What was changed, then the reason."""
     parts = []
     if entry.deployment is not None:
-        parts.append(f"{entry.deployment.revision.short} (#{entry.deployment.number})")
+        parts.append(_numbered(entry.deployment))
+        # A rollback or a restart takes over what the one that it returns to has set.
+        flips = entry.deployment.toggles_set if entry.kind == "deploy" else {}
+        parts += [f"{name}={_shown(new)}" for name, (_old, new) in flips.items()]
     parts += [f"{name}={_shown(new)}" for name, (_old, new) in entry.data.get("changed", {}).items()]
     parts += [_maintenance(entry.data["maintenance"]["after"])] if entry.data.get("maintenance") else []
     parts += [str(entry.data[key]) for key in ("backup", "error") if entry.data.get(key)]

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def goes_away() -> bool:
 
 def let_in() -> set[str]:
     tokens = control("access")["tokens"]
-    return {each["sha256"] for each in tokens if each["until"] is None or time.time() < each["until"]}
+    now = datetime.now(UTC)
+    ends = {each["sha256"]: datetime.fromisoformat(each["until"]) for each in tokens if each["until"]}
+    return {each["sha256"] for each in tokens if ends.get(each["sha256"], now) >= now}
 
 
 class Handler(BaseHTTPRequestHandler):
