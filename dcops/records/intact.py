@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def intact(path: str) -> Iterator[None]:
+def intact(
+    path: str, do: str = "dcops doctor --repair sets it aside and mends what follows"
+) -> Iterator[None]:
     """Say of a record whose parsing fails within that it is damaged.
 
     Args:
-        path: The record's, in the control store.
+        path: The record's, in the control store, or of a file of this machine.
+        do: What mends it.
 
     Raises:
         PreconditionMissing: It cannot be parsed.
@@ -26,8 +29,8 @@ def intact(path: str) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PreconditionMissing(
             "DC-STATE-DAMAGED",
-            f"{path} of this environment cannot be read",
+            f"{path} cannot be read",
             why=f"it is not as dcops writes it: {type(error).__name__}: {error}",
-            do="dcops doctor --repair sets it aside and mends what follows",
+            do=do,
             path=path,
         ) from error

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from dcops.errors import PreconditionMissing
 from dcops.files import write_file
+from dcops.records.intact import intact
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
+TOKEN_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +64,24 @@ class LocalState:
 
     def _read(self, path: Path) -> EngineChoice | None:
         try:
-            document = json.loads(path.read_bytes())
+            content = path.read_bytes()
         except FileNotFoundError:
             return None
-        if document.pop("format") > FORMAT:
+        with intact(str(path), f"remove it, then dcops deploy {path.parent.name} decides anew"):
+            document = json.loads(content)
+            newer = document.pop("format") > FORMAT
+            left = document.pop("leaves", None)
+            choice = (
+                None if newer else EngineChoice(**document, leaves=EngineChoice(**left) if left else None)
+            )
+        if newer:
             raise PreconditionMissing(
                 "DC-STATE-NEWER",
                 f"{path} was written by a newer dcops",
                 why=f"this version reads format {FORMAT}",
                 do="upgrade dcops on this machine",
             )
-        left = document.pop("leaves", None)
-        return EngineChoice(**document, leaves=EngineChoice(**left) if left else None)
+        return choice
 
     def decide(self, choice: EngineChoice) -> None:
         self._write(self._choice, choice)
@@ -98,9 +106,17 @@ class LocalState:
 
     def token(self) -> str:
         """This machine's bearer token; made at first need, readable by its owner only."""
-        if not self.token_file.exists():
+        if len(self._token()) < TOKEN_LENGTH:
+            # An empty or torn one would be let in by whoever guesses it.
+            self.token_file.unlink(missing_ok=True)
             self.set_token(new_token())
-        return self.token_file.read_text().strip()
+        return self._token()
+
+    def _token(self) -> str:
+        try:
+            return self.token_file.read_text("ascii").strip()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return ""
 
     def set_token(self, token: str) -> None:
         """Keep another token in its place, which the instances must know already."""
