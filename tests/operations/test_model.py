@@ -87,7 +87,8 @@ def test_it_ends_also_when_the_verification_fails(live: Site) -> None:
     main.write_text(text.replace('"release": RELEASE, "implementation"', '"release": "x", "implementation"'))
     with pytest.raises(OperationFailed):
         live.deploy()
-    assert live.look().instances == {}
+    current = live.look()
+    assert not any(current.runs(name) for name in current.instances), "the failed candidate is kept, stopped"
     main.write_text(text)
     live.deploy()
     assert live.get()["greeting"] == "hello"

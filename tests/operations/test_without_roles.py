@@ -55,10 +55,10 @@ def test_a_toggle_takes_effect_at_the_next_start_and_status_says_so(plain: Site)
     assert report.at_next_start == (plain.look().serving,)
     assert plain.get()["greeting"] == "hello"
     (row,) = status(plain.world, "dev")
-    assert [problem.do for problem in row.problems] == ["dcops restart dev"]
+    assert [(drift.kind, drift.do) for drift in row.drift] == [("acknowledged", "dcops restart dev")]
     restart(plain.world, "dev", agree)
     assert plain.get()["greeting"] == "what?"
-    assert status(plain.world, "dev")[0].problems == ()
+    assert status(plain.world, "dev")[0].drift == ()
 
 
 def test_a_deploy_of_toggles_alone_brings_them_into_force(plain: Site) -> None:
