@@ -131,7 +131,10 @@ def interrupted(left: Unfinished, name: str) -> str:
     """What was cut short, by whom, where and when, as one sentence."""
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(left.at))
     step = f" at step '{left.started}'" if left.started else " before its first step"
-    return f"a {left.plan.kind} of {name}, begun {at} by {left.by}, was interrupted{step}"
+    word = {"token": "rotation of the token", "toggle": "change of toggles"}.get(
+        left.plan.kind, left.plan.kind
+    )
+    return f"a {word} of {name}, begun {at} by {left.by}, was interrupted{step}"
 
 
 def tell_interrupted(left: Unfinished | None, place: Place) -> None:

@@ -18,7 +18,8 @@ def plan_lines(plan: Plan, console: Console, *, brief: bool = False) -> Iterator
     Args:
         brief: Only the names of the steps, not what each does and how it is taken back.
     """
-    yield f"{style('Plan', 'strong')}  {plan.kind} to {style(plan.environment, 'name')} ({plan.engine})"
+    to = "to" if plan.kind == "deploy" else "of"
+    yield f"{style('Plan', 'strong')}  {plan.kind} {to} {style(plan.environment, 'name')} ({plan.engine})"
     if plan.does_nothing:
         yield _row("changes", f"none: {plan.revision.short} serves already, as the files say")
         return
