@@ -31,7 +31,7 @@ def plain(site: Site) -> Site:
         "    threading.Thread(target=leave",
         "    GIVEN.update(control('toggles'))\n    threading.Thread(target=leave",
     )
-    text = text.replace("target=leave_when_told", "target=list")
+    text = text.replace('    role = control("role")\n', "    return False\n")
     text = text.replace('toggles, role = control("toggles"), ', "toggles, role = GIVEN, ")
     main.write_text(text)
     return site
