@@ -119,7 +119,7 @@ def test_a_flip_that_was_cut_short_is_finished_or_taken_back(
         return set_toggle(site.world, "dev", "polite", "false")
 
     site.crash(monkeypatch, step, after=after, operation=flip)
-    with pytest.raises(PreconditionMissing, match=r"toggle of dev, .* was interrupted"):
+    with pytest.raises(PreconditionMissing, match=r"toggles of dev, .* was interrupted"):
         set_toggle(site.world, "dev", "speed", "3")
     recorded = step == "record" and after
     assert abort(site.world, "dev").result == ("done" if recorded else "aborted")
