@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .conftest import Sites
 
 __all__ = ["dockerd"]
-pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.docker, pytest.mark.timeout(600)]
 BACK_SECONDS = 10
 
 

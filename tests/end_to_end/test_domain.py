@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .conftest import Sites
     from .site import Site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 DOMAIN = "agent.example.test"
 STREAMS = 3
 OUTAGE_SECONDS = 8.0  # of two shared processors: Docker starts a container meanwhile

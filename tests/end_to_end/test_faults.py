@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .site import Site
 
 __all__ = ["dockerd"]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 
 BACK_SECONDS = 10
 QUICK: dict[str, Any] = {"verify": {"suites": []}, "timeouts": {"drain": "2s"}}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .conftest import Sites
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 COUNT = "run: for i in 1 2 3; do echo line $i; sleep 1; done"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .conftest import Sites
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 BACK_SECONDS = 10
 
 

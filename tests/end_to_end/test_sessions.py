@@ -18,7 +18,7 @@ from .traffic import ends, transcript
 if TYPE_CHECKING:
     from dcops.client import Client, Event
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 WORDS = " ".join(f"word{number}" for number in range(200))
 
 

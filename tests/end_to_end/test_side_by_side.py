@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .conftest import Sites
     from .site import Site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 
 
 def test_two_clones_live_side_by_side(engine: str, sites: Sites, tmp_path: Path) -> None:

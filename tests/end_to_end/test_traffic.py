@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .site import Site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1500)]
 BUSY, IDLE, ROUNDS, DEATHS = 30, 4, 10, 6
 WORK = "run: for i in 1 2 3 4 5 6; do echo step $i; sleep 0.3; done"
 # A shell ends with its instance, and the next one's first result tells the model, which counts lines: the one

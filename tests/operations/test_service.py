@@ -145,6 +145,7 @@ def answers(site: Site) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_killed_it_serves_again_within_ten_seconds_and_a_stop_ends_it(site: Site) -> None:
     site.deploy()
     pointer, state = site.look().pointer, site.root / ".dcops" / "dev" / "state" / "said"
