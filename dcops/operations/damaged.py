@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dcops.errors import PreconditionMissing
-from dcops.records import access, failed, instances, journal, proxy, toggles
+from dcops.records import access, failed, history, instances, journal, proxy, toggles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 SUFFIX = ".damaged"
 
-# Never the history: nothing says what was in it.
 PARSERS: dict[str, Callable[[bytes | None], object]] = {
     access.PATH: access.parse,
     failed.PATH: failed.parse,
@@ -28,7 +27,8 @@ def set_aside(store: ControlStore) -> list[str]:
     """Rename what cannot be read; two round trips when all can be.
 
     Returns:
-        Paths of what was renamed, each to its own name and ``.damaged``.
+        Paths of what was renamed, each to its own name and ``.damaged``. Of the history the lines that can be
+        read stay: nothing else says what was in it.
     """
     names = {instances.path(name): name for name in instances.listed(store)}
     moved = []
@@ -43,4 +43,16 @@ def set_aside(store: ControlStore) -> list[str]:
                 raise
             store.write({f"{path}{SUFFIX}": content, path: None})
             moved.append(path)
-    return moved
+    return moved + _history(store)
+
+
+def _history(store: ControlStore) -> list[str]:
+    content = store.read(history.PATH)[history.PATH]
+    try:
+        history.parse(content)
+    except PreconditionMissing as error:
+        if error.code != "DC-STATE-DAMAGED" or content is None:
+            raise
+        store.write({f"{history.PATH}{SUFFIX}": content, history.PATH: history.salvaged(content)})
+        return [history.PATH]
+    return []

@@ -218,6 +218,8 @@ class Place:
             with contextlib.suppress(PreconditionMissing):
                 while (client.request("GET", "/v1/instance").status == 401) == admitted:
                     if time.monotonic() >= deadline:
+                        late = "does not let the new token in" if admitted else "still lets the old token in"
+                        self.say("", f"instance {record.id} {late}: it has not read its access.json")
                         return
                     time.sleep(POLL_SECONDS)
 

@@ -55,7 +55,7 @@ def parse(content: bytes | None) -> list[Entry]:
             "DC-STATE-DAMAGED",
             "the history of this environment cannot be read",
             why=f"a line of it is not as dcops writes it: {error}",
-            do="dcops history ENV --verify names the line",
+            do="dcops history --verify names the line; dcops doctor --repair keeps the others",
         ) from error
     if newer:
         raise PreconditionMissing(
@@ -65,6 +65,18 @@ def parse(content: bytes | None) -> list[Entry]:
             do="upgrade dcops on this machine",
         )
     return entries
+
+
+def salvaged(content: bytes) -> bytes:
+    """The lines that can be read; the chain shows for ever that one between them is gone."""
+    return b"".join(line + b"\n" for line in content.split(b"\n")[:-1] if _readable(line))
+
+
+def _readable(line: bytes) -> bool:
+    try:
+        return bool(parse(line + b"\n"))
+    except PreconditionMissing as error:
+        return error.code == "DC-STATE-NEWER"
 
 
 def _entry(document: dict[str, Any]) -> Entry:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dcops.errors import PreconditionMissing
+from dcops.errors import CheckFailed, PreconditionMissing
 from dcops.operations.damaged import PARSERS, SUFFIX
 from dcops.operations.doctor import doctor
 from dcops.operations.repair import repair
 from dcops.operations.status import status
+from dcops.records import history
 
 if TYPE_CHECKING:
     from .conftest import Site
@@ -68,3 +69,23 @@ def test_repair_keeps_the_tokens_of_what_serves_when_its_record_is_damaged(site:
     assert (control / record.gateway).exists()
     assert (control / record.operator).exists()
     assert site.serves()
+
+
+def test_of_a_damaged_history_the_other_lines_stay_and_verify_says_so(site: Site) -> None:
+    first = site.deploy().deployment
+    site.edit("X = 1")
+    second = site.deploy().deployment
+    file = site.root / ".dcops" / "dev" / "control" / history.PATH
+    one, two = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(one + b"\xff\n" + two)
+    assert looks_damaged(site)
+    repair(site.world, "dev", lambda _drift: False)
+    now = site.look()
+    assert [entry.deployment for entry in now.entries] == [first, second]
+    assert now.deployment == second
+    assert file.with_name(file.name + SUFFIX).read_bytes() == one + b"\xff\n" + two
+    file.write_bytes(b"lost\n" + two)
+    repair(site.world, "dev", lambda _drift: False)
+    with pytest.raises(CheckFailed):
+        site.world.open("dev").history.verify()
+    assert site.deploy().result == "unchanged"

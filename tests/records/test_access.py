@@ -65,6 +65,11 @@ def test_instances_are_told_times_as_their_contract_has_them() -> None:
     assert datetime.fromisoformat(told[2]["until"]).year == 9999
 
 
+def test_who_shows_no_token_is_never_let_in() -> None:
+    tokens = (Token(sha256(""), None, "ann@laptop"), Token(sha256("a"), None, "bob@desk"))
+    assert [each["sha256"] for each in json.loads(document(tokens, REVISION))["tokens"]] == [sha256("a")]
+
+
 def test_some_tokens_end_and_none_ends_later_for_it() -> None:
     access = Access(MemoryStore())
     for name in ("old", "older", "new"):
