@@ -6,6 +6,7 @@ So a test has its standard streams, its terminal and its life in hand. The envir
 from __future__ import annotations
 
 import hashlib
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from dcops.engines.process import ProcessEngine
 
 
 def main() -> int:
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # the tests' own shell may ignore them
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     kind, root, method, name, *command = sys.argv[1:]
     project = Project(Path(root), "tests", hashlib.sha256(root.encode()).hexdigest()[:8])
     make = DockerEngine if kind == "docker" else ProcessEngine

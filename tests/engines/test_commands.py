@@ -23,12 +23,13 @@ from dcops.errors import NotFound, PreconditionMissing
 from .conftest import quiet, until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from dcops.core.protocols import Engine
 
     from .conftest import Rig
 
+CHILDREN: list[subprocess.Popen[bytes]] = []
 BESIDE = Path(__file__).with_name("beside.py")
 SEEN = """
 import json, os, socket
@@ -46,7 +47,17 @@ def python(text: str) -> list[str]:
 
 def beside(rig: Rig, engine: Engine, method: str, name: str, command: Sequence[str], **streams: Any) -> Any:
     words = [sys.executable, str(BESIDE), engine.name, str(rig.root), method, name, *command]
-    return subprocess.Popen(words, **streams)
+    CHILDREN.append(subprocess.Popen(words, **streams))
+    return CHILDREN[-1]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives_its_test() -> Iterator[None]:
+    yield
+    while CHILDREN:
+        child = CHILDREN.pop()
+        child.kill()
+        child.wait()
 
 
 def alive(marked: str) -> list[str]:
@@ -236,6 +247,7 @@ def test_a_command_has_the_terminal_its_size_and_its_keys(real: Rig, served: Eng
     words = [sys.executable, str(BESIDE), served.name, str(real.root), "terminal", "one", *python(TALKS)]
     # A session with this terminal as its own, as a shell has it.
     child = subprocess.Popen(["setsid", "-c", "-w", *words], stdin=theirs, stdout=theirs, stderr=theirs)
+    CHILDREN.append(child)
     expect(ours, b"sized")
     os.write(ours, b"\x03")
     expect(ours, b"interrupted")
