@@ -13,6 +13,7 @@ import pytest
 from dcops.agent.events import Event, Fault
 from dcops.agent.journal.journal import Journal
 from dcops.agent.loop import TurnRunner
+from dcops.agent.toggles import Schema
 from dcops.agent.tools.registry import default_registry
 from dcops.scripted_model.issued import Issued
 from dcops.scripted_model.validator import validate
@@ -24,14 +25,7 @@ if TYPE_CHECKING:
     from dcops.agent.journal.records import Turn
     from dcops.agent.tools.registry import Registry
 
-TOGGLES = {
-    "use_streaming_bash": True,
-    "use_streaming_thinking": True,
-    "thinking_budget": 32_768,
-    "api_model": "claude-sonnet-5",
-    "max_tokens": 64_000,
-    "debug_logging": False,
-}
+TOGGLES = Schema.load().complete({})
 
 
 class Say:
