@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core import toggles as core_toggles
-from dcops.core.environment import setting_changes
 from dcops.core.plan import OUTAGE, STEPS, Plan, Step
 from dcops.core.toggles import changes
 from dcops.errors import PreconditionMissing
 from dcops.operations.current import refuse_unfinished
+from dcops.operations.differences import proxy_changes, revision_changes, state_changes
 from dcops.operations.hooks import POST_DEPLOY, POST_ROLLBACK, PRE_BUILD, PRE_SWITCH, present
-from dcops.operations.instances import open_streams
 from dcops.operations.session_journal import migration
 from dcops.operations.steps.build import model_revision
 from dcops.operations.steps.start import proxy_record
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from dcops.core.deployment import Deployment, Revision
     from dcops.core.environment import Environment
     from dcops.operations.current import Current
-    from dcops.operations.session_journal import Migration
     from dcops.operations.world import Place
 
 Kind = Literal["deploy", "rollback", "restart"]
@@ -93,51 +90,47 @@ def make_plan(
     serving = current.deployment
     migrates = None if data else migration(place, current, revision, breaking=breaking)
     outage = bool(data) or (migrates is not None and migrates.breaks)
-    same = serving is not None and serving.revision.like(revision) and current.runs(current.serving)
-    same = same and not outage
-    # Without roles it reads its toggles only when it starts.
-    same = same and (revision.roles or current.toggles.values == revision.toggles)
-    warm = _warm(current, revision) if kind == "rollback" and not outage else ""
-    # Both are empty when the very same instance goes on serving.
-    candidate = current.serving if same and kind != "restart" else warm or _name(revision)
+    candidate = _candidate(current, revision, kind=kind, outage=outage)
     fresh = candidate not in current.records
     verified = restores is not None or kind == "restart"
     twin = f"twin-{secrets.token_hex(3)}" if fresh and suites and not verified else ""
+    steps = _with_state(
+        _steps(
+            place,
+            current,
+            revision,
+            candidate=candidate,
+            fresh=fresh,
+            twin=twin,
+            backup=not restores,
+            kind=kind,
+        ),
+        migrates=migrates is not None,
+        outage=outage,
+        data=bool(data),
+    )
     # What a rollback returns to takes its own place again, with what it had set.
     returned = restores.toggles_set if restores else {}
     toggles_set = _toggles_set(current, revision) if kind == "deploy" else returned
-    steps = _steps(
-        place, current, revision, candidate=candidate, fresh=fresh, twin=twin, backup=not restores, kind=kind
-    )
-    steps = _with_state(steps, migrates=migrates is not None, outage=outage, data=bool(data))
     if kind != "rollback" and serving and not toggles_set and serving.revision.like(revision):
         # Another instance of the same takes its place, also for a later rollback.
         toggles_set, restores = serving.toggles_set, serving
-    proxy = any(step.id == "proxy" for step in steps)
-    return Plan(
-        id=f"{kind}-{secrets.token_hex(4)}",
-        kind=kind,
-        environment=place.name,
-        engine=place.choice.engine,
-        revision=revision,
-        current=serving,
-        before=current.toggles,
+    proxy = {"proxy": proxy_record(place).spec.digest} if STEPS["proxy"] in steps else {}
+    return replace(
+        _unchanged(place, current, kind, revision, reason),
         candidate=candidate,
-        options=({"proxy": proxy_record(place).spec.digest} if proxy else {})
-        | ({"restore": data} if data else {}),
+        options=proxy | ({"restore": data} if data else {}),
         twin=twin,
-        based_on=current.digest,
         steps=tuple(steps),
         suites=tuple(suites) if twin else (),
         toggles_set=toggles_set,
         undoes=undoes,
         restores=restores.number if restores else None,
         source=source,
-        reason=reason,
         changes=(
-            *describe_changes(current, revision),
-            *_state_changes(migrates, outage=outage),
-            *_proxy_changes(place, current),
+            *revision_changes(current, revision),
+            *state_changes(migrates, outage=outage),
+            *proxy_changes(place, current),
         ),
     )
 
@@ -160,22 +153,30 @@ def small_plan(
     """
     values = current.toggles.values if toggles is None else dict(toggles)
     revision = replace(serving.revision, toggles=values)
+    return replace(
+        _unchanged(place, current, kind, revision, reason),
+        steps=tuple(STEPS[name] for name in steps),
+        toggles_set=_toggles_set(current, revision),
+        options=dict(options or {}),
+        changes=tuple(revision_changes(current, revision)),
+    )
+
+
+def _unchanged(place: Place, current: Current, kind: Kind | Small, revision: Revision, reason: str) -> Plan:
+    """A plan without steps: what serves goes on."""
     return Plan(
         id=f"{kind}-{secrets.token_hex(4)}",
         kind=kind,
         environment=place.name,
         engine=place.choice.engine,
         revision=revision,
-        current=serving,
+        current=current.deployment,
         before=current.toggles,
         candidate=current.serving,
         twin="",
         based_on=current.digest,
-        steps=tuple(STEPS[name] for name in steps),
-        toggles_set=_toggles_set(current, revision),
-        options=dict(options or {}),
+        steps=(),
         reason=reason,
-        changes=tuple(describe_changes(current, revision)),
     )
 
 
@@ -257,13 +258,6 @@ def _before(step: Step, added: list[str]) -> list[Step]:
     return [STEPS[name] for name in added] if step.id == "start" else []
 
 
-def _state_changes(migrates: Migration | None, *, outage: bool) -> list[str]:
-    lines = [f"journal    {migrates.change}"] if migrates else []
-    if outage:
-        lines.append("requests   fail from step 'stop' to step 'switch', and nothing stays warm after it")
-    return lines
-
-
 def _replaces(kind: Kind, switches: bool, toggles: bool) -> bool:
     """Whether something goes away that only a backup could bring back."""
     return (switches and kind == "deploy") or ((switches or toggles) and kind == "rollback")
@@ -279,6 +273,18 @@ def needs_model(place: Place, current: Current) -> bool:
     )
 
 
+def _candidate(current: Current, revision: Revision, *, kind: Kind, outage: bool) -> str:
+    """The instance that will serve: the one that does, a warm one, or a new name."""
+    serving = current.deployment
+    same = serving is not None and serving.revision.like(revision) and current.runs(current.serving)
+    # Without roles it reads its toggles only when it starts.
+    same = same and (revision.roles or current.toggles.values == revision.toggles)
+    if same and not outage and kind != "restart":
+        return current.serving
+    warm = _warm(current, revision) if kind == "rollback" and not outage else ""
+    return warm or _name(revision)
+
+
 def _warm(current: Current, revision: Revision) -> str:
     for name in current.with_role("warm"):
         if current.runs(name) and current.records[name].revision.like(revision):
@@ -292,55 +298,3 @@ def _name(revision: Revision) -> str:
 
 def _toggles_set(current: Current, revision: Revision) -> dict[str, list[Any]]:
     return {each.name: [each.old, each.new] for each in changes(current.toggles.values, revision.toggles)}
-
-
-def describe_changes(current: Current, revision: Revision) -> list[str]:
-    """One line for each thing that will be different, for people."""
-    serving = current.deployment
-    lines = []
-    if serving is None:
-        lines.append(f"release    (none) -> {revision.short}")
-    elif serving.revision.release != revision.release:
-        lines.append(f"release    {serving.revision.short} -> {revision.short}")
-    before = serving.revision.configuration if serving else {}
-    lines += [
-        f"setting    {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
-        for change in (setting_changes(before, revision.configuration) if serving else [])
-    ]
-    lines += [
-        f"toggle     {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
-        for change in changes(current.toggles.values, revision.toggles)
-    ]
-    return lines
-
-
-def _proxy_changes(place: Place, current: Current) -> list[str]:
-    wanted = proxy_record(place)
-    if not current.proxy.running or current.proxy.configuration == wanted.spec.digest:
-        return []
-    # A proxy of an earlier version tells of no settings.
-    before = current.proxied.settings if current.proxied else {}
-    lines = [
-        f"proxy      {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
-        for change in (changes(before, wanted.settings) if before else [])
-    ]
-    moved = current.proxied is not None and current.proxied.spec.addresses[0] != wanted.spec.addresses[0]
-    back = "clients must use the new address" if moved else "clients come back by themselves"
-    return [*lines, f"proxy      it starts anew, for seconds: {_cut(place, current)}; {back}"]
-
-
-def _cut(place: Place, current: Current) -> str:
-    """What a new proxy cuts, counted by way of the present one."""
-    if current.proxied is not None:
-        spec = current.proxied.spec
-        place = replace(place, choice=replace(place.choice, port=spec.port, bind=spec.bind))
-    users = [current.records[name] for name in (*current.with_role("serving"), *current.with_role("warm"))]
-    count = open_streams(place, users)
-    said = {None: "open streams are cut", 0: "no stream is open now", 1: "1 open stream is cut"}
-    return said.get(count, f"{count} open streams are cut")
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "(default)"
-    return value if isinstance(value, str) else json.dumps(value)
