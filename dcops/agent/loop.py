@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from .calls.validation import Validation
+from .conversation import Parts
 from .recovery import recover
-from .turn import Parts, TurnRun
+from .turn import TurnRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable

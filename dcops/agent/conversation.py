@@ -1,0 +1,225 @@
+"""What a turn consists of: replies of the model and the results of its calls, until it is done.
+
+The stream is read on while tools run; wherever it breaks off, the messages can be made valid, and every call
+has exactly one result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from . import events, history, prompts, request
+from .calls.dispatch import Dispatch
+from .events import Fault
+from .reply import CUT_BY_LENGTH, Reply
+from .tools.tool import ToolContext
+from .transcript import Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .calls.validation import Validation
+    from .events import Block, Event, Message, Toggles
+    from .journal.journal import Journal
+    from .journal.records import Turn
+    from .recorder import Recorder
+    from .tools.registry import Registry
+    from .transport import Transport
+
+CUT_REPLIES = 2
+"""How often in a row a turn goes on after a reply whose calls max_tokens cut."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all turns of an instance share; `seen` is told each event at once, for metrics."""
+
+    journal: Journal
+    transport: Transport
+    registry: Registry
+    validation: Validation
+    workspace: Path
+    seen: Callable[[Turn, Event], None] | None = None
+
+
+class Conversation:
+    """The replies and calls of one turn, with its toggles pinned."""
+
+    def __init__(
+        self, turn: Turn, parts: Parts, toggles: Toggles, recorder: Recorder, look: Callable[[], None]
+    ) -> None:
+        """Says nothing yet.
+
+        Args:
+            turn: the turn.
+            parts: what it shares with others.
+            toggles: all values.
+            recorder: what writes it down.
+            look: looks for what the user asked for in the last moment, and obeys.
+        """
+        self._turn = turn
+        self._parts = parts
+        self._toggles = toggles
+        self._recorder = recorder
+        self._look = look
+        self._transcript = Transcript(turn.session, parts.journal, recorder)
+        self._dispatch = Dispatch(
+            turn,
+            parts.journal,
+            recorder.emit,
+            recorder.note,
+            self._context,
+            ready=self._ready,
+            live=toggles["use_streaming_bash"],
+        )
+        self._unpaused = asyncio.Event()
+        self._unpaused.set()
+        self._steers: list[Block] = []
+        self._replies = 0
+        self._reading: Reply | None = None
+
+    async def run(self) -> str:
+        """Goes on from the history until the model is done; returns the last stop reason.
+
+        Raises:
+            Fault: it cannot go on; `break_off` makes the history valid.
+        """
+        await self._transcript.load()
+        self._heed()
+        cut = 0
+        while True:
+            await self._ready()
+            reply = await self._read()
+            message = await self._answer(reply)
+            called = bool(history.calls(message))
+            cut = cut + 1 if called and reply.stop_reason in CUT_BY_LENGTH else 0
+            if message and reply.stop_reason in {"tool_use", "pause_turn"}:
+                continue
+            if cut and cut <= CUT_REPLIES:
+                continue
+            if not self._heed():
+                return str(reply.stop_reason)
+
+    async def break_off(self, reason: str) -> None:
+        """Ends what runs and makes the history valid; `reason` is half a sentence."""
+        await self._dispatch.cancel(reason)
+        if self._reading is not None:
+            self._close(self._reading, cut=True)
+        last = self._transcript.reply
+        for block in history.calls(last):
+            self._dispatch.refuse(block["id"], history.not_executed(reason))
+        self._transcript.say(history.closing(last, self._dispatch.outcomes, (), reason))
+
+    # What the user asks for meanwhile
+
+    @property
+    def steered(self) -> bool:
+        """Whether the user added something that no request carries yet."""
+        return bool(self._steers)
+
+    def steer(self, blocks: list[Block]) -> None:
+        """Keeps what the user adds until the next request, and shows it now."""
+        name = f"{self._turn.id}.steer.{self._transcript.next}.{len(self._steers)}"
+        self._steers.extend(blocks)
+        text = "\n".join(block["text"] for block in blocks if block["type"] == "text")
+        if text:
+            self._recorder.emit(
+                events.text_start(name, "user"), events.text_content(name, text), events.text_end(name)
+            )
+
+    def pause(self) -> None:
+        """Holds before the next call or request."""
+        if self._unpaused.is_set():
+            self._unpaused.clear()
+            self._recorder.emit(events.custom("paused", {"paused": True}))
+
+    def resume(self) -> None:
+        """Goes on after a pause."""
+        if not self._unpaused.is_set():
+            self._unpaused.set()
+            self._recorder.emit(events.custom("paused", {"paused": False}))
+
+    def _heed(self) -> bool:
+        """Whether the user added something that no request carries yet; now the next one does."""
+        self._look()
+        if self._steers:
+            self._transcript.say({"role": "user", "content": self._take_steers()})
+            return True
+        return False
+
+    def _take_steers(self) -> list[Block]:
+        steers, self._steers = self._steers, []
+        return steers
+
+    async def _ready(self) -> None:
+        """Returns when the turn is not paused and all that was said is on disk."""
+        await self._recorder.flush()
+        await self._unpaused.wait()
+
+    # A reply, and the answer to it
+
+    async def _read(self) -> Reply:
+        """Reads one reply to its end; its calls start on the way, and nothing here waits for them."""
+        self._replies += 1
+        reply = self._reading = Reply(
+            f"{self._turn.id}.{self._replies}",
+            self._transcript.next,
+            self._recorder,
+            self._dispatch,
+            self._parts.validation,
+            self._transcript.calls(),
+            thinking=self._toggles["use_streaming_thinking"],
+        )
+        try:
+            await self._take(reply)
+        except Fault:
+            await self._dispatch.settled()  # what was proven runs to its end: only a stop breaks calls off
+            raise
+        return reply
+
+    async def _take(self, reply: Reply) -> None:
+        async with self._parts.transport.stream(self._request()) as stream:
+            async for event in stream:
+                reply.take(event)
+                if reply.done:
+                    return
+        raise Fault("stream_ended", "the stream ended before the reply did", mid_stream=True)
+
+    def _request(self) -> dict[str, object]:
+        registry = self._parts.registry
+        system = prompts.system(self._parts.workspace, registry.names)
+        asked = request.build(self._transcript.messages, self._toggles, system, registry.definitions())
+        log.debug("request", session=self._turn.session, turn=self._turn.id, model=asked["model"])
+        return asked
+
+    async def _answer(self, reply: Reply) -> Message | None:
+        """Closes the reply and, once its calls have ended, answers them; what was steered goes along."""
+        message = self._close(reply)
+        if history.calls(message):
+            outcomes = await self._dispatch.settled()
+            assert message is not None
+            self._transcript.say(history.results(message, outcomes, self._take_steers()))
+        return message
+
+    def _close(self, reply: Reply, *, cut: bool = False) -> Message | None:
+        self._reading = None
+        message = reply.close(cut=cut)
+        if message is not None:
+            self._transcript.keep(reply.position, message)
+        return message
+
+    def _context(self, call: str) -> ToolContext:
+        journal, session = self._parts.journal, self._turn.session
+        return ToolContext(
+            session,
+            self._parts.workspace,
+            journal.output_path(session, call),
+            journal.session(session).directory,
+        )

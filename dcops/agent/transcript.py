@@ -1,0 +1,57 @@
+"""The history of a session as its running turn holds it, written down as it grows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from . import history
+
+if TYPE_CHECKING:
+    from .events import Message
+    from .journal.journal import Journal
+    from .recorder import Recorder
+
+
+class Transcript:
+    """Messages by position; positions grow, and may have gaps."""
+
+    def __init__(self, session: str, journal: Journal, recorder: Recorder) -> None:
+        """Knows nothing until `load`."""
+        self._session = session
+        self._journal = journal
+        self._recorder = recorder
+        self._messages: dict[int, Message] = {}
+
+    async def load(self) -> None:
+        """Reads what was said so far."""
+        self._messages = dict(await asyncio.to_thread(self._journal.numbered_messages, self._session))
+
+    @property
+    def messages(self) -> list[Message]:
+        """What was said, in order."""
+        return list(self._messages.values())
+
+    @property
+    def next(self) -> int:
+        """The first position behind all messages."""
+        return max(self._messages, default=0) + 1
+
+    @property
+    def reply(self) -> Message | None:
+        """The last message, if it is the model's."""
+        last = self._messages[max(self._messages)] if self._messages else None
+        return last if last and last["role"] == "assistant" else None
+
+    def calls(self) -> set[str]:
+        """The ids of all calls that were ever made."""
+        return {call["id"] for message in self._messages.values() for call in history.calls(message)}
+
+    def say(self, message: Message) -> None:
+        """Adds a message, and writes it down."""
+        self._recorder.put(self.next, message)
+        self.keep(self.next, message)
+
+    def keep(self, position: int, message: Message) -> None:
+        """Adds a message that its author has written down."""
+        self._messages[position] = message
