@@ -7,8 +7,10 @@ call's input once, at the block's end, and lets through what it does not know.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -55,6 +57,14 @@ class Stopped:
 Action = Started | Piece | Ended | Stopped
 
 _PIECES = {"text_delta": "text", "thinking_delta": "thinking"}
+_GROWS = {
+    "text": {"text_delta", "citations_delta"},
+    "thinking": {"thinking_delta", "signature_delta"},
+    "redacted_thinking": set(),
+    "tool_use": {"input_json_delta"},
+}
+_KNOWN = set().union(*_GROWS.values())
+_NAMES = {"type", "id", "name", "input", "toolset_name"}
 
 
 class Assembler:
@@ -84,7 +94,8 @@ class Assembler:
         try:
             return self._feed(event)
         except (KeyError, TypeError, AttributeError) as error:
-            raise _broken(f"{event.get('type')} lacks what it must have ({error!r})") from error
+            kind = event.get("type") if isinstance(event, dict) else type(event).__name__
+            raise _broken(f"{kind} is not as it must be ({error!r})") from error
 
     def _feed(self, event: dict[str, Any]) -> list[Action]:
         match event.get("type"):
@@ -99,10 +110,12 @@ class Assembler:
             case "message_delta":
                 return self._stop(event)
             case "message_stop":
+                self._must_have_begun()
                 self.done = True
             case "error":
                 error = event.get("error") or {}
-                raise Fault(error.get("type", "api_error"), error.get("message", "unknown"), mid_stream=True)
+                code, text = error.get("type", "api_error"), error.get("message", "unknown")
+                raise Fault(str(code), str(text), mid_stream=True)
         return []
 
     def settle(self) -> None:
@@ -113,15 +126,20 @@ class Assembler:
     def _start_message(self, message: dict[str, Any]) -> list[Action]:
         if self.message:
             raise _broken("a second reply began before the first one ended")
-        self.message = {key: value for key, value in message.items() if key != "content"}
+        self.message = {"type": "message", **message}
+        self.message.pop("content", None)
         return []
 
-    def _start_block(self, index: int, block: Block) -> list[Action]:
+    def _must_have_begun(self) -> None:
         if not self.message:
-            raise _broken("a block began before the reply did")
+            raise _broken("it does not start with the start of a reply")
+
+    def _start_block(self, index: int, block: Block) -> list[Action]:
+        self._must_have_begun()
         if index in self.blocks:
             raise _broken(f"block {index} began twice")
-        if block.get("type") == "fallback":  # another model goes on with the reply
+        block = _checked(block)
+        if block["type"] == "fallback":  # another model goes on with the reply
             self.message["model"] = block["to"]["model"]
         self.blocks[index] = dict(block)
         self.open.add(index)
@@ -131,18 +149,22 @@ class Assembler:
     def _grow(self, index: int, delta: dict[str, Any]) -> list[Action]:
         if index not in self.open:
             raise _broken(f"block {index} grew while it was not open")
-        block, kind = self.blocks[index], delta.get("type")
+        block, kind = self.blocks[index], delta["type"]
+        if kind not in _GROWS.get(block["type"], _KNOWN) and kind in _KNOWN:
+            raise _broken(f"block {index}, {block['type']}, got a {kind}")
         if kind == "input_json_delta":
             return self._piece(index, "input", delta["partial_json"])
-        if field := _PIECES.get(str(kind)):
+        if field := _PIECES.get(kind):
             return self._piece(index, field, delta[field])
         if kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
             return []
-        block.update({key: value for key, value in delta.items() if key != "type"})
+        block.update({key: value for key, value in delta.items() if key not in _NAMES})
         return []
 
     def _piece(self, index: int, kind: str, text: str) -> list[Action]:
+        if not isinstance(text, str):
+            raise TypeError(f"{kind} is not a text")
         self._pieces[index].setdefault(kind, []).append(text)
         return [Piece(index, kind, text)] if text else []
 
@@ -162,15 +184,33 @@ class Assembler:
         block = self.blocks[index]
         for kind, pieces in self._pieces[index].items():
             if kind != "input":
-                block[kind] = "".join([block.get(kind) or "", *pieces])
+                block[kind] = "".join([str(block.get(kind) or ""), *pieces])
                 pieces.clear()
 
     def _stop(self, event: dict[str, Any]) -> list[Action]:
-        counters = {key: value for key, value in (event.get("usage") or {}).items() if value is not None}
-        usage = {**(self.message.get("usage") or {}), **counters}
-        beside = {key: value for key, value in event.items() if key not in {"type", "delta", "usage"}}
-        self.message = {**self.message, **beside, **event["delta"], "usage": usage}
+        self._must_have_begun()
+        usage = {**(self.message.get("usage") or {}), **_present(event.get("usage") or {})}
+        beside = {key: value for key, value in event.items() if key not in {"type", "delta"}}
+        self.message |= {**_present(beside), **_present(event["delta"]), "usage": usage}
         return [Stopped(event["delta"].get("stop_reason"), usage)]
+
+
+def _present(values: dict[str, Any]) -> dict[str, Any]:
+    """Without what is null: that says nothing about what was said before."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _checked(block: Block) -> Block:
+    """A block's start with the names that it needs, and with nothing that it says about a call's input."""
+    names: tuple[str, ...] = ()
+    if block["type"].endswith("tool_use"):
+        names, block = ("id", "name"), {**block, "input": {}}
+    elif block["type"].endswith("tool_result"):
+        names = ("tool_use_id",)
+    for name in names:
+        if not isinstance(block[name], str) or not block[name]:
+            raise TypeError(f"{name} is no name")
+    return block
 
 
 def _object(text: str) -> tuple[dict[str, Any], str | None]:
@@ -178,7 +218,7 @@ def _object(text: str) -> tuple[dict[str, Any], str | None]:
     if not text:
         return {}, None
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
         orjson.dumps(value)  # numbers beyond 64 bits and lone surrogates would not survive the journal
     except (ValueError, TypeError, RecursionError) as error:
         return {"INVALID_JSON": text}, f"the input is not valid JSON ({error})"
@@ -187,8 +227,19 @@ def _object(text: str) -> tuple[dict[str, Any], str | None]:
     return value, None
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
+    return value
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not isfinite(value):
+        raise ValueError(f"{number[:80]} is no number that JSON has")
+    return value
 
 
 def _broken(what: str) -> Fault:

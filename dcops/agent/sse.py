@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,6 +18,8 @@ class Decoder:
         """Nothing has come yet."""
         self._line: list[bytes] = []
         self._data: list[bytes] = []
+        self._first = True
+        self._returned = False
 
     def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
         """The events that are complete with this chunk.
@@ -24,6 +27,8 @@ class Decoder:
         Raises:
             orjson.JSONDecodeError: an event is not JSON.
         """
+        if b"\r" in chunk or self._returned:
+            chunk = self._line_feeds(chunk)
         *ended, rest = chunk.split(b"\n")
         for line in ended:
             self._line.append(line)
@@ -40,8 +45,17 @@ class Decoder:
         """
         yield from self.feed(b"\n\n")
 
+    def _line_feeds(self, chunk: bytes) -> bytes:
+        """The chunk with each CR LF and each CR as LF, also when a CR LF was cut in two."""
+        if self._returned and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._returned = False
+        self._returned = self._returned or chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
     def _take(self, line: bytes) -> Iterator[dict[str, Any]]:
-        line = line.rstrip(b"\r")
+        if self._first:
+            line, self._first = line.removeprefix(BOM_UTF8), False
         if line.startswith(b"data:"):
             self._data.append(line[5:])
         elif not line and self._data:

@@ -188,7 +188,7 @@ async def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
     return value
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def say() -> type[Say]:
     return Say
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,16 +53,20 @@ def _assemble(events: list[dict[str, Any]]) -> dict[str, Any]:
     return {**assembler.message, "content": list(assembler.blocks.values())}
 
 
-def _sdk(events: list[dict[str, Any]]) -> dict[str, Any]:
+def _bodies(path: Path) -> list[bytes]:
+    """The bytes of each reply of a file."""
+    found = re.split(rb"(?<=\n)(?=event: *message_start\b)", path.read_bytes())
+    return [body for body in found if b"message_start" in body]
+
+
+def _sdk(body: bytes) -> dict[str, Any]:
     """The message as the SDK's own helper accumulates it."""
     import anthropic
     import httpx2
 
-    body = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
-
     async def read() -> dict[str, Any]:
         answer = httpx2.MockTransport(
-            lambda _: httpx2.Response(200, text=body, headers={"content-type": "text/event-stream"})
+            lambda _: httpx2.Response(200, content=body, headers={"content-type": "text/event-stream"})
         )
         client = anthropic.AsyncAnthropic(api_key="k", http_client=httpx2.AsyncClient(transport=answer))
         asked: Any = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
@@ -80,8 +86,10 @@ def _bare(value: Any) -> Any:
 @recorded
 @each_stream
 def test_a_recorded_reply_is_assembled_as_the_sdk_does(path: Path) -> None:
-    for reply in _replies(path):
-        assert _bare(_assemble(reply)) == _bare(_sdk(reply))
+    replies, bodies = _replies(path), _bodies(path)
+    assert len(replies) == len(bodies)
+    for reply, body in zip(replies, bodies, strict=True):
+        assert _bare(_assemble(reply)) == _bare(_sdk(body))
 
 
 @recorded
@@ -125,9 +133,21 @@ def test_what_is_not_known_goes_through(say: Any) -> None:
         "1",
         "null",
         '{"n": NaN}',
+        '{"n": Infinity}',
+        '{"n": 1e999}',
         '{"n": 123456789012345678901234567890}',
+        '{"n": ' + "9" * 5_000 + "}",
         '{"s": "\\ud800"}',
+        '{"n": 1, "n": 2}',
+        '{"deep": [{"n": 1, "m": 2, "n": 1}]}',
+        "{'n': 1}",
+        '{"n": 1,}',
+        "{} {}",
+        " ",
+        "\ufeff{}",
         "[" * 100_000,
+        '{"n":' * 100_000,
+        '{"n":' * 300 + "1" + "}" * 300,
     ],
 )
 def test_an_input_that_is_not_one_object_is_a_fault_and_kept_as_text(say: Any, text: str) -> None:
@@ -139,13 +159,50 @@ def test_an_input_that_is_not_one_object_is_a_fault_and_kept_as_text(say: Any, t
         if isinstance(action, Ended)
     ]
     assert ended[0].fault
+    assert len(ended[0].fault) < 300
     assert ended[0].block["input"] == {"INVALID_JSON": text}
+    orjson.dumps(ended[0].block)
+
+
+NUMBERS = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.text() | NUMBERS,
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_an_input_is_taken_as_it_was_written(say: Any, value: dict[str, Any]) -> None:
+    assembled = _assemble(say.reply(say.raw("c", "bash", json.dumps(value)), stop="tool_use"))
+    assert assembled["content"][0]["input"] == value
 
 
 def test_a_starts_input_is_never_believed(say: Any) -> None:
     events = say.reply(say.call("c", "bash"), stop="tool_use")
     events[1]["content_block"]["input"] = {"command": "rm -rf /"}
     assert _assemble(events)["content"][0]["input"] == {}
+
+
+def test_no_delta_changes_what_a_call_is(say: Any) -> None:
+    events = say.reply(say.call("c", "bash", n=1), stop="tool_use")
+    odd = {"type": "odd_delta", "id": "d", "name": "files", "input": {"n": 2}, "caller": {"type": "direct"}}
+    events.insert(2, {"type": "content_block_delta", "index": 0, "delta": odd})
+    caller = {"caller": {"type": "direct"}}
+    assert _assemble(events)["content"] == [{**say.call("c", "bash", n=1), **caller}]
+
+
+def test_counters_overwrite_and_absent_ones_stay(say: Any) -> None:
+    events = say.reply(say.text("x"))
+    events[0]["message"] |= {
+        "usage": {"input_tokens": 3, "cache_read_input_tokens": 5},
+        "container": {"id": "k"},
+    }
+    last = {"type": "message_delta", "delta": {"stop_reason": "end_turn", "container": None}}
+    events.insert(-1, {**last, "usage": {"output_tokens": 12, "cache_read_input_tokens": None}})
+    message = _assemble(events)
+    assert message["usage"] == {"input_tokens": 3, "cache_read_input_tokens": 5, "output_tokens": 12}
+    assert message["container"] == {"id": "k"}
 
 
 def _spliced(reply: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -164,11 +221,52 @@ def _after_its_end(reply: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*reply[:-2], reply[2], *reply[-2:]]
 
 
+def _a_text_for_a_call(reply: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    call = {"type": "tool_use", "id": "c", "name": "bash", "input": {}}
+    return [reply[0], {"type": "content_block_start", "index": 0, "content_block": call}, *reply[2:]]
+
+
+def _no_start(reply: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return reply[-2:]
+
+
+def _only_an_end(reply: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return reply[-1:]
+
+
+def _a_call_without_name(reply: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    call = {"type": "tool_use", "id": "c", "input": {}}
+    return [reply[0], {"type": "content_block_start", "index": 0, "content_block": call}, *reply[2:]]
+
+
+def _a_text_that_is_none(reply: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [*reply[:2], {**reply[2], "delta": {"type": "text_delta", "text": 7}}, *reply[3:]]
+
+
+def _no_event(reply: list[dict[str, Any]]) -> list[Any]:
+    return [*reply[:2], ["not", "an", "event"], *reply[2:]]
+
+
 def _bare_delta(reply: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*reply[:2], {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta"}}]
 
 
-@pytest.mark.parametrize("damage", [_spliced, _twice, _headless, _after_its_end, _bare_delta])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _spliced,
+        _twice,
+        _headless,
+        _no_start,
+        _only_an_end,
+        _after_its_end,
+        _bare_delta,
+        _a_text_for_a_call,
+        _a_text_that_is_none,
+        _a_call_without_name,
+        _no_event,
+    ],
+)
 def test_events_that_are_not_one_reply_are_a_fault(
     say: Any, damage: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 ) -> None:
