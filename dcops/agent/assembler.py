@@ -218,13 +218,26 @@ def _object(text: str) -> tuple[dict[str, Any], str | None]:
     if not text:
         return {}, None
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
-        orjson.dumps(value)  # numbers beyond 64 bits and lone surrogates would not survive the journal
-    except (ValueError, TypeError, RecursionError) as error:
+        value = strict_json(text)
+    except ValueError as error:
         return {"INVALID_JSON": text}, f"the input is not valid JSON ({error})"
     if not isinstance(value, dict):
         return {"INVALID_JSON": text}, "the input is not a JSON object"
     return value, None
+
+
+def strict_json(text: str) -> Any:
+    """The one JSON value that a text is, if it can be written again as it is.
+
+    Raises:
+        ValueError: it is none, or more than one, or has what the journal could not keep.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+        orjson.dumps(value)  # numbers beyond 64 bits and lone surrogates would not survive the journal
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
