@@ -13,7 +13,7 @@ from dcops.core.suggestion import did_you_mean
 from dcops.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _WORDS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 _UNCHANGED = "nothing was changed"
@@ -37,24 +37,37 @@ def digest(values: Mapping[str, Any]) -> str:
 def validate(values: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Fault]:
     """Everything wrong with some toggles' values, which need not be all.
 
-    Toggles that do not exist, wrong types (exactly: a boolean is no number), values out of range, and
-    ``x-less-than``: a toggle that must stay below another one, defaults included.
+    Toggles that do not exist, wrong types (exactly: a boolean is no number), values out of range, and what
+    does not fit together, defaults included: ``x-needs`` (a toggle that is set to true while the one that it
+    needs is off) and ``x-less-than`` (a toggle that must stay below another one, while it has an effect).
     """
     found = faults(dict(values), {"type": "object", "additionalProperties": False, **schema})
-    if found:
-        return found
-    complete = defaults(schema) | dict(values)
-    return [
-        Fault(
-            (name,),
-            f"must be less than {other}, which is {complete[other]}, but is {complete[name]}",
-            f"lower {name} or raise {other}",
-        )
-        for name, declaration in declarations(schema).items()
-        if (other := declaration.get("x-less-than")) in complete
-        and name in complete
-        and not complete[name] < complete[other]
-    ]
+    return found or [*_without_need(values, schema), *_not_less(values, schema)]
+
+
+def _without_need(values: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[Fault]:
+    complete = effective(values, schema)
+    for name in values:
+        if values[name] is True and (needed := _lacking(name, complete, schema)):
+            hint = f"turn {needed} on, or leave {name} off"
+            yield Fault((name,), f"needs {needed}, which is off", hint)
+
+
+def _not_less(values: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[Fault]:
+    complete = effective(values, schema)
+    for name, declared in declarations(schema).items():
+        other = declared.get("x-less-than")
+        if other not in complete or name not in complete or _lacking(name, complete, schema):
+            continue
+        if not complete[name] < complete[other]:
+            told = f"must be less than {other}, which is {complete[other]}, but is {complete[name]}"
+            yield Fault((name,), told, f"lower {name} or raise {other}")
+
+
+def _lacking(name: str, complete: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """The toggle that this one needs and that is off, so that this one has no effect; else empty."""
+    needed = str(declarations(schema).get(name, {}).get("x-needs", ""))
+    return needed if complete.get(needed) is False else ""
 
 
 def declarations(schema: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
@@ -69,8 +82,15 @@ def defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def effective(values: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Every toggle with its value or its default, in the schema's order."""
-    return {name: values.get(name, default) for name, default in defaults(schema).items()}
+    """Every toggle with its value or its default, in the schema's order.
+
+    A default that is true is false where the toggle has no effect, as the one that it needs is off.
+    """
+    complete = {name: values.get(name, default) for name, default in defaults(schema).items()}
+    unset = [name for name, value in complete.items() if value is True and name not in values]
+    while idle := [name for name in unset if complete[name] and _lacking(name, complete, schema)]:
+        complete |= dict.fromkeys(idle, False)
+    return complete
 
 
 def project(values: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,9 +99,34 @@ def project(values: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     Toggles that it does not know and values that it would refuse are left out, so it uses its defaults.
     """
     kept = dict(values)
-    while bad := {str(fault.path[0]) for fault in validate(kept, schema) if fault.path} & kept.keys():
+    while bad := {_cause(fault, kept, schema) for fault in validate(kept, schema)} & kept.keys():
         kept = {name: value for name, value in kept.items() if name not in bad}
     return kept
+
+
+def _cause(fault: Fault, values: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """The value that must go for a fault to go: where a default is too large, the one that it is held to."""
+    name = str(fault.path[0]) if fault.path else ""
+    declared = declarations(schema).get(name, {})
+    return name if name in values else str(declared.get("x-less-than", ""))
+
+
+def switched_off(values: Mapping[str, Any], name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with a toggle off, and with it those that need it and are set to true."""
+    wanted = {**values, name: False}
+    while idle := [
+        each
+        for each, value in wanted.items()
+        if value is True and _lacking(each, effective(wanted, schema), schema)
+    ]:
+        wanted |= dict.fromkeys(idle, False)
+    return wanted
+
+
+def master(schema: Mapping[str, Any]) -> str:
+    """The switch that lets new turns start (``x-master``); empty where there is none."""
+    found = (name for name, declared in declarations(schema).items() if declared.get("x-master") is True)
+    return next(found, "")
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

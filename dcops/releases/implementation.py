@@ -67,6 +67,7 @@ def read_toggle_schema(directory: Path, implementation: Implementation) -> dict[
         raise invalid(file, "must be a JSON Schema with properties, one for each toggle")
     for name, declared in declarations(schema).items():
         _check_declaration(file, name, declared)
+    _check_rules(file, schema)
     return schema
 
 
@@ -116,6 +117,22 @@ def _check_declaration(file: Path, name: str, declared: Any) -> None:
         raise invalid(file, f"properties.{name} is no usable JSON Schema: {error}") from None
     if found:
         raise invalid(file, f"properties.{name}.default {found[0].message}")
+
+
+def _check_rules(file: Path, schema: dict[str, Any]) -> None:
+    """Rules between toggles: they name toggles that there are, and the defaults keep them."""
+    declared = declarations(schema)
+    booleans = {name for name, each in declared.items() if each.get("type") == "boolean"}
+    numbers = {name for name, each in declared.items() if each.get("type") in ("integer", "number")}
+    for name, each in declared.items():
+        if "x-needs" in each and each["x-needs"] not in booleans - {name}:
+            raise invalid(file, f"properties.{name}.x-needs must name another toggle that is a boolean")
+        if "x-less-than" in each and not {name, each["x-less-than"]} <= numbers:
+            raise invalid(file, f"properties.{name}.x-less-than must name a number, for a number")
+        if each.get("x-master") is True and name not in booleans:
+            raise invalid(file, f"properties.{name} cannot be the master switch: it is no boolean")
+    if found := validate({}, schema):
+        raise invalid(file, f"properties.{found[0].place}.default {found[0].message}")
 
 
 @cache

@@ -36,7 +36,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     toggles = tmp_path / "toggles.json"
-    toggles.write_text('{"max_tokens": 100}')
+    toggles.write_text('{"max_tokens": 40000}')
     command = [*COMMAND, "--toggles", str(toggles), "--listen", "tcp:127.0.0.1:0"]
     command += ["--state", str(tmp_path / "state"), "--workspace", str(tmp_path)]
     environment = BARE | {"ANTHROPIC_API_KEY": "a key", "TMPDIR": str(tmp_path)}
@@ -60,9 +60,9 @@ def test_alone_it_makes_a_token_and_follows_its_file(alone: subprocess.Popen[str
             time.sleep(0.02)
         assert http.get("/version", headers={"Authorization": ""}).status_code == 401
         assert http.get("/v1/instance").json()["role_acknowledged"] == "serving"
-        assert http.get("/v1/toggles").json()["values"]["max_tokens"] == 100
-        (tmp_path / "toggles.json").write_text('{"max_tokens": 200}')
-        while http.get("/v1/toggles").json()["values"]["max_tokens"] != 200:
+        assert http.get("/v1/toggles").json()["values"]["max_tokens"] == 40000
+        (tmp_path / "toggles.json").write_text('{"max_tokens": 50000}')
+        while http.get("/v1/toggles").json()["values"]["max_tokens"] != 50000:
             assert time.monotonic() < deadline
             time.sleep(0.02)
     alone.send_signal(signal.SIGINT)

@@ -7,13 +7,37 @@ import pytest
 from dcops.agent.toggles import LiveToggles, Schema, ToggleError, canonical_digest
 
 DEFAULTS = {
-    "use_streaming_bash": True,
-    "use_streaming_thinking": True,
-    "thinking_budget": 32768,
+    "take_turns": True,
     "api_model": "claude-sonnet-5",
     "max_tokens": 64000,
+    "use_extended_output": True,
+    "use_streaming_thinking": True,
+    "thinking_budget": 32768,
+    "enable_tool_thinking": True,
+    "tool_thinking_budget": 2000,
+    "use_unified_streaming": True,
+    "use_streaming_bash": True,
+    "use_streaming_file": True,
+    "use_streaming_screenshot": True,
+    "enable_tool_buffer": True,
+    "eager_tools": "confirmed",
+    "enable_buffer_delay": False,
+    "buffer_delay_ms": 1000,
+    "max_parallel_tools": 8,
+    "output_interval_ms": 50,
+    "use_response_chunking": True,
+    "use_xml_prompts": False,
+    "enforce_construction_prefix": False,
+    "use_prompt_caching": True,
+    "use_token_efficient_tools": False,
+    "max_requests_per_turn": 50,
+    "max_turn_seconds": 3600,
+    "max_output_tokens_per_turn": 0,
+    "daily_token_budget": 0,
+    "stall_seconds": 90,
     "debug_logging": False,
 }
+THOUGHTLESS = {"use_streaming_thinking": False, "enable_tool_thinking": False}
 
 
 def document(values: Any, generation: Any = 1, **other: Any) -> bytes:
@@ -27,7 +51,8 @@ def test_the_schema_declares_these_toggles_with_owner_and_time() -> None:
     for declaration in properties.values():
         assert declaration["description"]
         assert declaration["x-owner"]
-        assert declaration["x-applies"] in {"live", "next-turn", "next-session"}
+        assert declaration["x-applies"] in {"live", "next-turn"}
+    assert [name for name, declared in properties.items() if declared.get("x-master")] == ["take_turns"]
 
 
 def test_defaults_pass_their_own_schema() -> None:
@@ -36,24 +61,33 @@ def test_defaults_pass_their_own_schema() -> None:
 
 def test_missing_values_get_defaults() -> None:
     toggles = LiveToggles()
-    toggles.offer(document({"max_tokens": 5}, generation=7))
+    toggles.offer(document({"max_tokens": 40000}, generation=7))
     assert toggles.error is None
     assert toggles.current.generation == 7
-    assert toggles.current.digest == canonical_digest({"max_tokens": 5})
-    assert toggles.current.values == DEFAULTS | {"max_tokens": 5}
+    assert toggles.current.digest == canonical_digest({"max_tokens": 40000})
+    assert toggles.current.values == DEFAULTS | {"max_tokens": 40000}
 
 
 @pytest.mark.parametrize(
     ("values", "named"),
     [
         ({"thinking_budget": 1023}, "thinking_budget"),
-        ({"thinking_budget": 128001}, "thinking_budget"),
+        ({"thinking_budget": 128000}, "thinking_budget"),
         ({"thinking_budget": True}, "thinking_budget"),
         ({"thinking_budget": "4096"}, "thinking_budget"),
         ({"use_streaming_bash": 1}, "use_streaming_bash"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"api_model": "Claude"}, "api_model"),
         ({"api_model": ""}, "api_model"),
+        ({"api_model": "claude\n"}, "api_model"),
+        ({"max_tokens": 50000.0}, "max_tokens"),
+        ({"max_tokens": 32768}, "thinking_budget: must be less than max_tokens, which is 32768"),
+        ({"use_streaming_thinking": False, "enable_tool_thinking": True}, "enable_tool_thinking: needs"),
+        (
+            {"enable_tool_buffer": False, "enable_buffer_delay": True},
+            "needs enable_tool_buffer, which is off",
+        ),
+        ({"enforce_construction_prefix": True}, "enforce_construction_prefix: needs use_xml_prompts"),
         ({"no_such_toggle": True}, "no_such_toggle"),
     ],
 )
@@ -62,8 +96,45 @@ def test_bad_values_are_refused_by_name(values: dict[str, Any], named: str) -> N
         Schema.load().check(values)
 
 
-def test_whole_floats_become_integers() -> None:
-    assert repr(Schema.load().check({"max_tokens": 2048.0})) == "{'max_tokens': 2048}"
+def test_what_has_no_effect_is_no_fault_and_off() -> None:
+    values = Schema.load().complete({"use_streaming_thinking": False, "max_tokens": 16})
+    assert values == DEFAULTS | THOUGHTLESS | {"max_tokens": 16}
+
+
+@pytest.mark.parametrize(
+    ("own", "environment", "named"),
+    [
+        ({"max_tokens": 32768}, {}, "thinking_budget: must be less than max_tokens"),
+        ({"thinking_budget": 50000}, {"max_tokens": 40000}, "thinking_budget: must be less"),
+        ({"enable_tool_thinking": True}, {"use_streaming_thinking": False}, "needs use_streaming_thinking"),
+        ({"take_turns": True}, {"take_turns": False}, "take_turns: only the environment"),
+        ({"debug_logging": True}, {}, "debug_logging: only the environment"),
+        ({"no_such": 1}, {}, "no_such"),
+        (["max_tokens"], {}, "values"),
+    ],
+)
+def test_a_sessions_own_values_are_held_against_the_environments(
+    own: Any, environment: dict[str, Any], named: str
+) -> None:
+    schema = Schema.load()
+    with pytest.raises(ToggleError, match=named):
+        schema.check_own(own, schema.complete(environment))
+
+
+def test_a_session_is_not_blamed_for_what_others_need() -> None:
+    schema = Schema.load()
+    explicit = schema.complete({"enable_tool_thinking": True})
+    assert schema.check_own({"use_streaming_thinking": False}, explicit) == {"use_streaming_thinking": False}
+
+
+def test_what_a_session_set_never_breaks_its_turns_later() -> None:
+    """The environment, or the release, may have changed since the session's values were checked."""
+    toggles = LiveToggles()
+    toggles.offer(document({"use_streaming_thinking": False, "max_tokens": 2048}))
+    own = {"enable_tool_thinking": True, "thinking_budget": 50000, "gone": 1, "stall_seconds": "long"}
+    assert toggles.current is not None
+    kept = {"max_tokens": 2048, "thinking_budget": 50000}
+    assert toggles.current.over(own) == DEFAULTS | THOUGHTLESS | kept
 
 
 @pytest.mark.parametrize(
@@ -80,18 +151,20 @@ def test_whole_floats_become_integers() -> None:
         (document({}, digest="0" * 64), "digest"),
         (document({"unknown": 1}), "unknown"),
         (document([]), "object"),
+        (document({"max_tokens": 1024}), "must be less than max_tokens"),
+        (document({"enforce_construction_prefix": True}), "needs use_xml_prompts"),
     ],
 )
 def test_a_bad_document_keeps_the_last_good_values_and_says_why(bad: bytes | None, error: str) -> None:
     toggles = LiveToggles()
-    toggles.offer(document({"max_tokens": 5}))
+    toggles.offer(document({"max_tokens": 50000}))
     good = toggles.current
     toggles.offer(bad)
     assert toggles.current is good
     assert error in toggles.error
-    toggles.offer(document({"max_tokens": 6}, generation=2))
+    toggles.offer(document({"max_tokens": 60000}, generation=2))
     assert toggles.error is None
-    assert toggles.current.values["max_tokens"] == 6
+    assert toggles.current.values["max_tokens"] == 60000
 
 
 def test_nothing_is_in_force_before_the_first_good_document() -> None:
@@ -108,10 +181,10 @@ def test_the_digest_is_that_of_canonical_json() -> None:
 
 def test_plain_values_are_numbered_by_change() -> None:
     toggles = LiveToggles()
-    toggles.offer_values(b'{"max_tokens": 7}')
-    assert (toggles.current.generation, toggles.current.values["max_tokens"]) == (1, 7)
+    toggles.offer_values(b'{"max_tokens": 70000}')
+    assert (toggles.current.generation, toggles.current.values["max_tokens"]) == (1, 70000)
     toggles.offer_values(b'{"max_tokens": -7}')
-    assert toggles.current.values["max_tokens"] == 7
+    assert toggles.current.values["max_tokens"] == 70000
     assert "max_tokens" in toggles.error
     toggles.offer_values(b"{}")
     assert (toggles.current.generation, toggles.current.values) == (2, DEFAULTS)

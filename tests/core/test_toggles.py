@@ -81,8 +81,62 @@ def test_projection_leaves_out_what_another_schema_does_not_take() -> None:
     assert toggles.project({"budget": 9, "use_bash": True}, older) == {"budget": 9}
 
 
-def test_projection_ends_when_the_defaults_themselves_conflict() -> None:
-    assert toggles.project({"max_tokens": 10}, SCHEMA) == {"max_tokens": 10}
+def test_projection_leaves_out_what_a_default_does_not_fit() -> None:
+    assert toggles.project({"max_tokens": 10}, SCHEMA) == {}
+    assert toggles.project({"max_tokens": 10, "budget": 5}, SCHEMA) == {"max_tokens": 10, "budget": 5}
+
+
+def _switch(default: bool, **rules: str) -> dict[str, object]:
+    return {"type": "boolean", "default": default, **rules}
+
+
+CHAIN = {
+    "properties": {
+        "think": _switch(True),
+        "plan": _switch(True, **{"x-needs": "think"}),
+        "draft": _switch(False, **{"x-needs": "plan"}),
+        "room": {"type": "integer", "default": 9, "x-needs": "plan", "x-less-than": "most"},
+        "most": {"type": "integer", "default": 10},
+        "go": _switch(True, **{"x-master": True}),
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "place", "needed"),
+    [
+        ({"think": False, "plan": True}, "plan", "think"),
+        ({"plan": False, "draft": True}, "draft", "plan"),
+        ({"think": False, "draft": True}, "draft", "plan"),
+    ],
+)
+def test_what_is_on_needs_the_other_to_be_on(values: dict[str, object], place: str, needed: str) -> None:
+    [fault] = toggles.validate(values, CHAIN)
+    assert (fault.place, fault.message) == (place, f"needs {needed}, which is off")
+    assert toggles.invalid([fault]).do == f"turn {needed} on, or leave {place} off"
+
+
+def test_a_default_without_effect_is_off_and_no_fault() -> None:
+    assert toggles.validate({"think": False}, CHAIN) == []
+    assert toggles.effective({"think": False}, CHAIN)["plan"] is False
+    assert toggles.effective({}, CHAIN)["plan"] is True
+
+
+def test_a_number_without_effect_is_not_held_against_another() -> None:
+    assert [fault.place for fault in toggles.validate({"most": 5}, CHAIN)] == ["room"]
+    assert toggles.validate({"most": 5, "think": False}, CHAIN) == []
+
+
+def test_switching_off_takes_along_what_needs_it() -> None:
+    values = {"plan": True, "draft": True, "gone": True}
+    off = toggles.switched_off(values, "think", CHAIN)
+    assert off == {"plan": False, "draft": False, "gone": True, "think": False}
+    assert toggles.switched_off({}, "go", CHAIN) == {"go": False}
+
+
+def test_the_master_switch_is_the_one_that_is_marked() -> None:
+    assert toggles.master(CHAIN) == "go"
+    assert toggles.master(SCHEMA) == ""
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def use(site: Site) -> None:
     assert " " in str(site.root)
     site.dcops("deploy", "dev")
     assert site.dcops("chat", "dev", "run: pwd").stdout.startswith(f"{site.root}/.dcops/dev/workspace\n")
-    site.dcops("toggle", "set", "max_tokens", "2000", "--env", "dev")
+    site.dcops("toggle", "set", "max_tokens", "40000", "--env", "dev")
     site.change("moved on")
     site.dcops("deploy", "dev")
     site.dcops("rollback", "--env", "dev")

@@ -139,7 +139,7 @@ def test_a_backup_is_rolled_back_to_byte_for_byte(served: Site) -> None:
     assert backup in served.dcops("backup", "list").stdout
     for text in ("second", "third"):
         served.change(text)
-        served.json("deploy", "dev", "--set", "max_tokens=1234")
+        served.json("deploy", "dev", "--set", "max_tokens=40000")
     forget(served, first)
     listed = {each["id"] for each in served.json("backup", "list")["backups"]}
     report = served.json("rollback", backup)

@@ -113,3 +113,13 @@ def not_now(reasons: Sequence[str]) -> ServiceError:
         "Try again in a moment; after a switch another instance answers.",
         headers={"Retry-After": "1"},
     )
+
+
+def turns_off() -> ServiceError:
+    """The error for a turn while the operators have switched new turns off."""
+    return ServiceError(
+        503,
+        "turns_off",
+        "No new turn starts: the master switch take_turns is off. Turns that run go on.",
+        "Wait until the operators turn it on again (dcops toggle set take_turns true).",
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..journal.records import NoSession
 from .effects import effects
-from .errors import no_session, not_now
+from .errors import no_session, not_now, turns_off
 from .pulse import Pulse
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Instance:
                 "digest": toggles.digest if toggles else None,
                 "error": self.toggles.error,
             },
+            # A decision of the operators and no fault, so /readyz says nothing of it.
+            "turns_off": toggles is not None and not toggles.values["take_turns"],
             "running_turns": running,
             "draining_done": self.roles.goes_away and not running,
             "state": asdict(self.journal.about()),
@@ -140,4 +142,6 @@ class Instance:
         toggles = self.toggles.current
         if not self.roles.takes_turns or self.loading or toggles is None:
             raise not_now(self.reasons() or [f"this instance is {self.roles.acknowledged}"])
+        if not toggles.values["take_turns"]:  # the environment's alone: no session has a value for it
+            raise turns_off()
         return await self.turns.start(session, text, key, toggles, create=create, turn_id=turn_id)

@@ -29,8 +29,10 @@ def _id(request: Request) -> str:
 
 
 def _overrides(instance: Instance, body: dict[str, Any]) -> dict[str, Any]:
+    toggles = instance.toggles
+    values = toggles.current.values if toggles.current else toggles.schema.complete({})
     try:
-        return instance.toggles.schema.check(body["toggles"])
+        return toggles.schema.check_own(body["toggles"], values)
     except ToggleError as error:
         raise bad(f"The toggles are not valid: {error}.", "GET /v1/toggles shows what there is.") from None
 

@@ -94,7 +94,7 @@ class Turns:
         try:
             turn = await self._journal.submit(write)
             if turn.fresh:
-                self._run(turn, toggles.values)
+                self._run(turn, toggles)
         except NoSession:
             raise no_session(session) from None
         except TurnRunning as error:
@@ -109,10 +109,10 @@ class Turns:
             self._starting -= 1
         return turn
 
-    def _run(self, turn: Turn, values: Toggles) -> None:
+    def _run(self, turn: Turn, toggles: Snapshot) -> None:
         own = self._journal.session(turn.session).toggles
-        task = self._runner.start(turn, {**values, **own})
-        self._pinned[turn.id] = values
+        task = self._runner.start(turn, toggles.over(own))
+        self._pinned[turn.id] = toggles.values
         self._metrics.turn_started(turn.id)
         task.add_done_callback(lambda _task: self._ended(turn))
 

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow  # a real instance imports the SDK first
 
 
 def test_the_instance_reports_itself(listening: Any) -> None:
-    digest = listening.set_toggles(8, max_tokens=500)
+    digest = listening.set_toggles(8, max_tokens=50_000)
     listening.until(lambda: listening.report()["toggles"]["generation"] == 8)
     report = listening.report()
     state = report.pop("state")
@@ -18,6 +18,7 @@ def test_the_instance_reports_itself(listening: Any) -> None:
         "role": "serving",
         "role_acknowledged": "serving",
         "toggles": {"generation": 8, "digest": digest, "error": None},
+        "turns_off": False,
         "running_turns": 0,
         "draining_done": False,
     }
@@ -33,19 +34,40 @@ def test_bad_toggles_are_reported_and_change_nothing(agent: Any) -> None:
     assert agent.http.get("/readyz").status_code == 200
     agent.set_toggles(3, digest="0" * 64)
     agent.until(lambda: "digest" in agent.report()["toggles"]["error"])
-    agent.set_toggles(4, max_tokens=5)
+    agent.set_toggles(4, max_tokens=50_000)
     agent.until(lambda: agent.report()["toggles"]["generation"] == 4)
     assert agent.report()["toggles"]["error"] is None
 
 
 def test_toggles_are_told_with_their_effect_on_the_model(listening: Any) -> None:
-    listening.set_toggles(2, api_model="claude-3-haiku-20240307", max_tokens=10_000)
+    listening.set_toggles(2, api_model="claude-3-haiku-20240307", max_tokens=10_000, thinking_budget=2000)
     listening.until(lambda: listening.report()["toggles"]["generation"] == 2)
     told = listening.http.get("/v1/toggles").json()
     assert told["values"]["max_tokens"] == 10_000
     assert told["values"]["debug_logging"] is False
     assert told["pending"] == []
     assert told["effects"].keys() == {"max_tokens", "use_streaming_thinking", "thinking_budget"}
+
+
+def test_the_master_switch_holds_new_turns_and_lets_running_ones_end(agent: Any) -> None:
+    running, idle = agent.session(), agent.session()
+    agent.turn(running, "run: while [ ! -e go ]; do sleep 0.02; done; echo over")
+    agent.set_toggles(2, take_turns=False)
+    agent.until(lambda: agent.report()["turns_off"])
+    for path, body in {
+        f"/v1/sessions/{idle}/turns": {"input": "hello"},
+        "/agui": {"threadId": "new", "messages": [{"id": "m", "role": "user", "content": "hello"}]},
+    }.items():
+        refused = agent.http.post(path, json=body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "turns_off")
+        assert "take_turns" in refused.json()["error"]["do"]
+    assert agent.http.get("/readyz").status_code == 200
+    assert agent.http.get(f"/v1/sessions/{idle}").json()["last_seq"] == 0
+    (agent.workspace / "go").touch()
+    assert agent.until_end(running)[-1][1]["type"] == "RUN_FINISHED"
+    agent.set_toggles(3, take_turns=True)
+    agent.until(lambda: not agent.report()["turns_off"])
+    assert agent.run(idle, "hello")[-1][1]["type"] == "RUN_FINISHED"
 
 
 def test_debug_logging_works_while_running(agent: Any) -> None:
@@ -64,11 +86,11 @@ def test_debug_logging_works_while_running(agent: Any) -> None:
 
 
 def test_a_session_is_made_changed_and_removed(listening: Any) -> None:
-    session = listening.session(max_tokens=700)
-    assert listening.http.get(f"/v1/sessions/{session}").json()["toggles"] == {"max_tokens": 700}
-    change = {"title": "A name", "toggles": {"max_tokens": 800}}
+    session = listening.session(max_tokens=40_000)
+    assert listening.http.get(f"/v1/sessions/{session}").json()["toggles"] == {"max_tokens": 40_000}
+    change = {"title": "A name", "toggles": {"max_tokens": 50_000}}
     changed = listening.http.patch(f"/v1/sessions/{session}", json=change).json()
-    assert (changed["title"], changed["toggles"]) == ("A name", {"max_tokens": 800})
+    assert (changed["title"], changed["toggles"]) == ("A name", {"max_tokens": 50_000})
     assert [one["id"] for one in listening.http.get("/v1/sessions").json()] == [session]
     assert listening.http.delete(f"/v1/sessions/{session}").status_code == 204
     assert listening.http.get("/v1/sessions").json() == []
@@ -108,6 +130,9 @@ def test_an_unknown_session_is_not_found(shared: Any, method: str, path: str) ->
         ("/v1/sessions", b'{"toggles": {"max_tokens": 0}}'),
         ("/v1/sessions", b'{"toggles": {"no_such": 0}}'),
         ("/v1/sessions", b'{"toggles": 5}'),
+        ("/v1/sessions", b'{"toggles": {"max_tokens": 2000}}'),
+        ("/v1/sessions", b'{"toggles": {"enforce_construction_prefix": true}}'),
+        ("/v1/sessions", b'{"toggles": {"take_turns": true}}'),
         ("/v1/sessions", b'{"synthetic": "yes"}'),
         ("/v1/sessions", b"\xff"),
         ("/v1/sessions", b'"\\ud800"'),

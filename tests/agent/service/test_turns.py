@@ -160,7 +160,7 @@ def test_a_turn_keeps_the_toggles_it_started_with(agent: Any) -> None:
     agent.model.script(agent.key, held("a"))
     session = agent.session()
     agent.turn(session, "hello")
-    agent.set_toggles(2, max_tokens=1234)
+    agent.set_toggles(2, max_tokens=40_000)
     agent.until(lambda: agent.report()["toggles"]["generation"] == 2)
     assert agent.http.get("/v1/toggles").json()["pending"] == ["max_tokens"]
     agent.model.open_gate(agent.key, "a")
