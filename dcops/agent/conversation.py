@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from . import events, history, prompts, request
+from .attempts import Attempts
 from .calls.dispatch import Dispatch
 from .events import Fault
 from .reply import CUT_BY_LENGTH, Reply
 from .tools.tool import ToolContext
 from .transcript import Transcript
+from .whole import as_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +85,8 @@ class Conversation:
         self._unpaused.set()
         self._steers: list[Block] = []
         self._replies = 0
+        self._lengthened = 0
+        self._attempts = Attempts(whole=not toggles["use_unified_streaming"])
         self._reading: Reply | None = None
 
     async def run(self) -> str:
@@ -93,25 +97,34 @@ class Conversation:
         """
         await self._transcript.load()
         self._heed()
-        cut = 0
         while True:
-            await self._ready()
-            reply = await self._read()
-            message = await self._answer(reply)
-            called = bool(history.calls(message))
-            cut = cut + 1 if called and reply.stop_reason in CUT_BY_LENGTH else 0
-            if message and reply.stop_reason in {"tool_use", "pause_turn"}:
-                continue
-            if cut and cut <= CUT_REPLIES:
-                continue
-            if not self._heed():
+            reply = await self._reply()
+            message = self._close(reply)
+            steered = await self._answer(message)
+            if not self._goes_on(reply.stop_reason, message, steered=steered) and not self._heed():
                 return str(reply.stop_reason)
+
+    def _goes_on(self, reason: str | None, message: Message | None, *, steered: bool) -> bool:
+        """Whether the model has more to say, although nobody asks it anything new."""
+        called = bool(history.calls(message))
+        if reason not in CUT_BY_LENGTH:
+            self._lengthened = 0
+        match reason:
+            case "tool_use":
+                return called and (steered or self._toggles["use_response_chunking"])
+            case "pause_turn" | "compaction":
+                return message is not None
+            case "max_tokens" | "model_context_window_exceeded":
+                self._recorder.emit(events.custom("reply.cut", {"reason": f"its {reason} was reached"}))
+                self._lengthened += 1
+                return called and self._lengthened <= CUT_REPLIES
+        return False
 
     async def break_off(self, reason: str) -> None:
         """Ends what runs and makes the history valid; `reason` is half a sentence."""
         await self._dispatch.cancel(reason)
         if self._reading is not None:
-            self._close(self._reading, cut=True)
+            self._close(self._reading, reason)
         last = self._transcript.reply
         for block in history.calls(last):
             self._dispatch.refuse(block["id"], history.not_executed(reason))
@@ -165,6 +178,18 @@ class Conversation:
 
     # A reply, and the answer to it
 
+    async def _reply(self) -> Reply:
+        """One reply to its end, in as many attempts as are worth it."""
+        while True:
+            await self._ready()
+            try:
+                reply = await self._read()
+            except Fault as fault:
+                await self._mend(fault)
+            else:
+                self._attempts.succeeded()
+                return reply
+
     async def _read(self) -> Reply:
         """Reads one reply to its end; its calls start on the way, and nothing here waits for them."""
         self._replies += 1
@@ -177,20 +202,45 @@ class Conversation:
             self._transcript.calls(),
             thinking=self._toggles["use_streaming_thinking"],
         )
-        try:
-            await self._take(reply)
-        except Fault:
-            await self._dispatch.settled()  # what was proven runs to its end: only a stop breaks calls off
-            raise
+        if self._attempts.whole:
+            for event in as_events(await self._parts.transport.whole(self._request())):
+                reply.take(event)
+        else:
+            await self._stream(reply)
+        if not reply.done:
+            raise Fault("stream_ended", "the stream ended before the reply did", mid_stream=True)
         return reply
 
-    async def _take(self, reply: Reply) -> None:
-        async with self._parts.transport.stream(self._request()) as stream:
+    async def _stream(self, reply: Reply) -> None:
+        stall = self._toggles["stall_seconds"]
+        async with self._parts.transport.stream(self._request(), stall) as stream:
             async for event in stream:
                 reply.take(event)
                 if reply.done:
                     return
-        raise Fault("stream_ended", "the stream ended before the reply did", mid_stream=True)
+
+    async def _mend(self, fault: Fault) -> None:
+        """Gets ready to ask the model again; raises the fault if that is of no use."""
+        reply = self._reading
+        assert reply is not None, "the fault is that of a reply"
+        await self._dispatch.settled()  # what was proven runs to its end: only a stop breaks calls off
+        again = self._attempts.after(fault, begun=reply.begun)
+        if again is None:
+            raise fault
+        log.info("retry", session=self._turn.session, turn=self._turn.id, code=fault.code)
+        if reply.begun:
+            self._go_on_behind(reply, str(fault))
+        told = {"attempt": again.attempt, "reason": again.reason, "seconds": round(again.seconds, 3)}
+        self._recorder.emit(events.custom("retry", told))
+        await asyncio.sleep(again.seconds)
+
+    def _go_on_behind(self, reply: Reply, reason: str) -> None:
+        """Keeps what came of a reply, since it was shown and its calls have run, and asks for the rest."""
+        self._recorder.emit(events.custom("reply.cut", {"reason": reason}))
+        message = self._close(reply, f"the reply was cut off by a fault ({reason})")
+        if message is not None:
+            rest = [history.cut_off(reason), *self._take_steers()]
+            self._transcript.say(history.results(message, self._dispatch.outcomes, rest))
 
     def _request(self) -> dict[str, object]:
         registry = self._parts.registry
@@ -199,18 +249,18 @@ class Conversation:
         log.debug("request", session=self._turn.session, turn=self._turn.id, model=asked["model"])
         return asked
 
-    async def _answer(self, reply: Reply) -> Message | None:
-        """Closes the reply and, once its calls have ended, answers them; what was steered goes along."""
-        message = self._close(reply)
-        if history.calls(message):
+    async def _answer(self, message: Message | None) -> bool:
+        """Answers a reply's calls once they have ended; whether something that was steered went along."""
+        steered = False
+        if message and history.calls(message):
             outcomes = await self._dispatch.settled()
-            assert message is not None
+            steered = self.steered
             self._transcript.say(history.results(message, outcomes, self._take_steers()))
-        return message
+        return steered
 
-    def _close(self, reply: Reply, *, cut: bool = False) -> Message | None:
+    def _close(self, reply: Reply, cut: str = "") -> Message | None:
         self._reading = None
-        message = reply.close(cut=cut)
+        message = reply.close(cut)
         if message is not None:
             self._transcript.keep(reply.position, message)
         return message

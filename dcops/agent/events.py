@@ -17,15 +17,26 @@ Block = dict[str, Any]
 
 
 class Fault(Exception):
-    """A turn cannot go on: `code` is stable, the text is for people.
+    """A turn cannot go on as it is: `code` is stable, the text is for people.
 
     `mid_stream` tells that a reply had begun, so that the turn counts as interrupted and not as failed.
+    `passing` is what the API says of whether to ask again (None: nothing), `retry_after` in how many seconds.
     """
 
-    def __init__(self, code: str, message: str, *, mid_stream: bool = False) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        mid_stream: bool = False,
+        passing: bool | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.mid_stream = mid_stream
+        self.passing = passing
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +134,9 @@ def custom(name: str, value: dict[str, Any]) -> Event:
         name: one of ``tool.queued {call}``, ``tool.started {call}``, ``tool.output {call, text}``,
             ``tool.progress {call, percent, eta}``, ``tool.finished {call, status, exit_code, elapsed_ms}``
             (status is ``ok``, ``error``, ``timeout``, ``interrupted`` or ``not_run``), ``usage``
-            (the API's counters of one reply), ``retry {attempt, reason}``, ``paused {paused}``, ``drain``,
-            ``turn.interrupted {reason}``.
+            (the API's counters of one reply), ``reply.cut {reason}`` (a reply is incomplete),
+            ``retry {attempt, reason, seconds}`` (after a fault the model is asked again in so many seconds),
+            ``paused {paused}``, ``drain``, ``turn.interrupted {reason}``.
         value: the data, a JSON object.
     """
     return Event("CUSTOM", {"name": name, "value": value})

@@ -63,6 +63,11 @@ def interrupted(reason: str, partial: str = "") -> Outcome:
     return Outcome(f"{told} Its output so far:\n{partial}" if partial else told, is_error=True)
 
 
+def cut_off(reason: str) -> Block:
+    """What the model is told behind a reply of its own that a fault cut, so that it goes on."""
+    return _text(f"[Your reply was cut off here by a fault: {reason}. Go on from there.]")
+
+
 def closing(
     last: Message | None, outcomes: Mapping[str, Outcome], started: Iterable[str], reason: str
 ) -> Message:

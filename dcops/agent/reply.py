@@ -71,22 +71,26 @@ class Reply:
         for action in self._assembler.feed(event):
             self._act(action)
 
-    def close(self, *, cut: bool = False) -> Message | None:
+    @property
+    def begun(self) -> bool:
+        """Whether any part of it came; before that its request can be sent again."""
+        return bool(self._assembler.blocks)
+
+    def close(self, cut: str = "") -> Message | None:
         """Saves and returns the reply as it goes into the history; None when there is nothing to keep.
 
         Calls that were not started get their outcome here. A refused reply is kept only if its calls ran.
 
         Args:
-            cut: the reply broke off, by a stop or a fault.
+            cut: why the reply broke off (a stop or a fault), as half a sentence; empty when it did not.
         """
         self._assembler.settle()
         self._recorder.emit(*self._narration.cut())
-        message = history.assistant(self._blocks(cut=cut), cut=cut)
+        message = history.assistant(self._blocks(cut=bool(cut)), cut=bool(cut))
         if self.stop_reason == "refusal" and not self._ran:
             message = None
-        if not cut:
-            for block in history.calls(message):
-                self._dispatch.refuse(block["id"], history.not_executed(self._why_not()))
+        for block in history.calls(message):
+            self._dispatch.refuse(block["id"], history.not_executed(cut or self._why_not()))
         self._recorder.put(self.position, message)
         return message
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from contextlib import asynccontextmanager
+import math
+import time
+from contextlib import asynccontextmanager, suppress
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,15 +16,18 @@ from .events import Fault
 from .sse import Decoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     import httpx2
 
 CONNECT = 10.0
 """Seconds to reach the API."""
 
-SILENCE = 90.0
-"""Seconds without a byte until a stream counts as broken; the API sends pings in between."""
+WHOLE = 600.0
+"""Seconds that a reply which comes whole may take, at least."""
+
+TOKENS_PER_SECOND = 128_000 / 3600
+"""Of a slow model: what a large reply may take in all is reckoned from its `max_tokens`."""
 
 
 class Transport:
@@ -57,45 +63,98 @@ class Transport:
         self._client = anthropic.AsyncAnthropic(
             base_url=self._base_url,
             api_key=self._api_key,
-            timeout=httpx2.Timeout(SILENCE, connect=CONNECT),
+            max_retries=0,  # a turn shows its retries, and can be stopped in between
+            timeout=httpx2.Timeout(None, connect=CONNECT),  # silence is told by events, not by bytes
         )
 
     @asynccontextmanager
-    async def stream(self, request: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    async def stream(
+        self, request: dict[str, Any], stall: float
+    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """Sends a request; the events of the reply as the API words them, pings and errors included.
 
-        Before the stream begins the SDK repeats what is worth repeating (overload, rate limits, connections).
         Leaving the context closes the connection, which also stops the model.
 
+        Args:
+            request: the body.
+            stall: seconds without any event after which the stream counts as broken.
+
         Raises:
-            Fault: refused, unreachable, or broken off.
+            Fault: refused, unreachable, silent, or broken off; the request was sent once.
         """
         await self.load()
         begun = False
         try:
-            async with self._client.messages.with_streaming_response.create(**request, stream=True) as reply:
+            async with asyncio.timeout(stall) as limit, self._sent(request, stream=True) as response:
                 begun = True
-                yield self._events(reply.http_response)
-        except self._sdk.APIStatusError as error:
-            raise _refused(error) from error
-        except (self._sdk.APIError, OSError) as error:
+                yield self._events(response, limit, stall)
+        except TimeoutError as error:
+            if limit.expired():
+                message = f"the model was silent for {stall:g} s"
+                raise Fault("stream_stalled", message, mid_stream=begun) from error
+            raise Fault("connection_error", _reason(error), mid_stream=begun) from error
+        except OSError as error:
             raise Fault("connection_error", _reason(error), mid_stream=begun) from error
 
-    async def _events(self, response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
+    async def whole(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Sends a request, and returns the reply once all of it is there, as the API words it.
+
+        Raises:
+            Fault: refused, unreachable, no reply of the API, or too late; the request was sent once.
+        """
+        await self.load()
+        seconds = max(WHOLE, request["max_tokens"] / TOKENS_PER_SECOND)
+        try:
+            async with asyncio.timeout(seconds) as limit, self._sent(request, stream=False) as response:
+                reply = orjson.loads(await response.aread())
+        except TimeoutError as error:
+            code = "reply_timeout" if limit.expired() else "connection_error"
+            raise Fault(code, f"the reply did not come within {seconds:g} s") from error
+        except orjson.JSONDecodeError as error:
+            raise Fault("stream_broken", f"the reply is not JSON: {error}") from error
+        except OSError as error:
+            raise Fault("connection_error", _reason(error)) from error
+        if not _is_message(reply):
+            raise Fault("protocol_error", "what came is no message of the API")
+        return dict(reply)
+
+    @asynccontextmanager
+    async def _sent(self, request: dict[str, Any], *, stream: bool) -> AsyncIterator[httpx2.Response]:
         import httpx2  # noqa: PLC0415
 
+        begun = False
         try:
-            decoder = Decoder()
+            async with self._client.messages.with_streaming_response.create(
+                **request, stream=stream, timeout=httpx2.Timeout(None, connect=CONNECT)
+            ) as reply:
+                begun = True
+                yield reply.http_response
+        except self._sdk.APIStatusError as error:
+            raise _refused(error) from error
+        except self._sdk.APIError as error:
+            raise Fault("connection_error", _reason(error), mid_stream=begun) from error
+        except httpx2.HTTPError as error:
+            raise Fault(
+                "stream_broken", f"the reply broke off: {_reason(error)}", mid_stream=begun
+            ) from error
+
+    async def _events(
+        self, response: httpx2.Response, limit: asyncio.Timeout, stall: float
+    ) -> AsyncIterator[dict[str, Any]]:
+        clock = asyncio.get_running_loop().time
+        patience = stall / 10  # what setting the alarm for each event would cost, is saved
+        heard = clock()
+        decoder = Decoder()
+        try:
             async for chunk in response.aiter_bytes():
                 for event in decoder.feed(chunk):
                     yield event
+                    if clock() - heard > patience:
+                        heard = clock()
+                        limit.reschedule(heard + patience + stall)
             for event in decoder.end():
                 yield event
-        except httpx2.ReadTimeout as error:
-            raise Fault(
-                "stream_stalled", f"the model was silent for {SILENCE:g} s", mid_stream=True
-            ) from error
-        except (httpx2.HTTPError, orjson.JSONDecodeError) as error:
+        except orjson.JSONDecodeError as error:
             raise Fault(
                 "stream_broken", f"the stream broke off: {_reason(error)}", mid_stream=True
             ) from error
@@ -111,7 +170,34 @@ def _refused(error: Any) -> Fault:
     told = body.get("error")
     if not isinstance(told, dict):
         told = {}
-    return Fault(str(told.get("type") or f"http_{error.status_code}"), str(told.get("message") or error))
+    message = str(told.get("message") or error)
+    seconds = _retry_after(error.response.headers)
+    if seconds is not None and seconds >= 1:
+        message += f" (it asks to wait {seconds:g} s)"
+    said = error.response.headers.get("x-should-retry")
+    passing = said == "true" if said in {"true", "false"} else _is_passing(error.status_code)
+    code = str(told.get("type") or f"http_{error.status_code}")
+    return Fault(code, message, passing=passing, retry_after=seconds)
+
+
+def _is_passing(status: int) -> bool:
+    return status in {408, 409, 429} or status >= 500
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """In how many seconds the API wants to be asked again, if it says so: as a number or as a time."""
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        with suppress(ValueError):
+            if math.isfinite(number := float(headers.get(name, "nan"))):
+                return max(number / unit, 0.0)
+    with suppress(ValueError):
+        return max(parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time(), 0.0)
+    return None
+
+
+def _is_message(reply: Any) -> bool:
+    blocks = reply.get("content") if isinstance(reply, dict) else None
+    return isinstance(blocks, list) and all(isinstance(block, dict) and "type" in block for block in blocks)
 
 
 def _reason(error: BaseException) -> str:

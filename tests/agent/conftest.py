@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dcops.agent import attempts
+from dcops.agent.assembler import Assembler
 from dcops.agent.events import Event, Fault
 from dcops.agent.journal.journal import Journal
 from dcops.agent.loop import TurnRunner
@@ -95,21 +97,36 @@ class PlayedModel:
     def __init__(self) -> None:
         self.replies: list[list[Any]] = []
         self.requests: list[dict[str, Any]] = []
+        self.streamed: list[bool] = []
         self.closed = 0
         self._issued = Issued()
 
     @asynccontextmanager
-    async def stream(self, request: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-        asked = json.loads(json.dumps(request))
-        problems = validate({**asked, "stream": True}, self._issued)
-        assert problems == []
-        self.requests.append(asked)
-        if not self.replies:
-            raise Fault("script_over", "the test has no more replies")
+    async def stream(
+        self, request: dict[str, Any], stall: float
+    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        del stall
+        reply = self._asked(request, stream=True)
         try:
-            yield self._play(self.replies.pop(0))
+            yield self._play(reply)
         finally:
             self.closed += 1
+
+    async def whole(self, request: dict[str, Any]) -> dict[str, Any]:
+        assembler = Assembler()
+        async for event in self._play(self._asked(request, stream=False)):
+            assembler.feed(event)
+        return {**assembler.message, "content": list(assembler.blocks.values())}
+
+    def _asked(self, request: dict[str, Any], *, stream: bool) -> list[Any]:
+        asked = json.loads(json.dumps(request))
+        problems = validate({**asked, "stream": stream}, self._issued)
+        assert problems == []
+        self.requests.append(asked)
+        self.streamed.append(stream)
+        if not self.replies:
+            raise Fault("script_over", "the test has no more replies")
+        return self.replies.pop(0)
 
     async def _play(self, reply: list[Any]) -> AsyncIterator[dict[str, Any]]:
         for item in reply:
@@ -199,7 +216,8 @@ def wait_until() -> Callable[..., Coroutine[Any, Any, Any]]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.0)  # tests are not made to wait for a retry
     house = House(tmp_path)
     yield house
     house.journal.close()

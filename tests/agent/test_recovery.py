@@ -29,7 +29,7 @@ from dcops.agent.tools.registry import default_registry
 
 class Model:
     @asynccontextmanager
-    async def stream(self, request):
+    async def stream(self, request, stall):
         async def play():
             for event in json.loads(sys.argv[3]):
                 yield event

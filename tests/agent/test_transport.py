@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 REQUEST = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+STALL = 20.0
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 
 Answer = "Callable[[asyncio.StreamWriter], Awaitable[None]]"
@@ -73,7 +74,7 @@ def _refused(code: int, kind: str, message: str) -> Callable[..., Awaitable[None
 
 def _read(answer: Any) -> tuple[list[dict[str, Any]], Server]:
     async def run() -> tuple[list[dict[str, Any]], Server]:
-        async with _serving(answer) as (server, transport), transport.stream(REQUEST) as stream:
+        async with _serving(answer) as (server, transport), transport.stream(REQUEST, STALL) as stream:
             return [event async for event in stream], server
 
     return asyncio.run(asyncio.wait_for(run(), 20))
@@ -83,7 +84,7 @@ def _fault(answer: Any) -> tuple[Fault, Server]:
     async def run() -> tuple[Fault, Server]:
         async with _serving(answer) as (server, transport):
             try:
-                async with transport.stream(REQUEST) as stream:
+                async with transport.stream(REQUEST, STALL) as stream:
                     async for _ in stream:
                         pass
             except Fault as fault:
@@ -112,7 +113,7 @@ def test_an_event_comes_before_the_stream_ends() -> None:
             await more.wait()
             writer.write_eof()
 
-        async with _serving(answer) as (_, transport), transport.stream(REQUEST) as stream:
+        async with _serving(answer) as (_, transport), transport.stream(REQUEST, STALL) as stream:
             assert await asyncio.wait_for(anext(stream), 10) == {"type": "ping"}
             more.set()
             assert [event async for event in stream] == []
@@ -128,7 +129,7 @@ async def _sent_open(writer: asyncio.StreamWriter) -> None:
 def test_leaving_the_stream_hangs_up() -> None:
     async def run() -> None:
         async with _serving(_sent_open) as (server, transport):
-            async with transport.stream(REQUEST) as stream:
+            async with transport.stream(REQUEST, STALL) as stream:
                 await anext(stream)
             await asyncio.wait_for(server.hung_up.wait(), 1)
 
@@ -141,7 +142,7 @@ def test_cancelling_the_reader_hangs_up() -> None:
             reading = asyncio.Event()
 
             async def read() -> None:
-                async with transport.stream(REQUEST) as stream:
+                async with transport.stream(REQUEST, STALL) as stream:
                     async for _ in stream:
                         reading.set()
 
@@ -163,11 +164,42 @@ def test_a_refusal_has_the_apis_words_and_is_not_repeated() -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.slow
-def test_an_overload_is_repeated_before_it_is_a_fault() -> None:
-    fault, server = _fault(_refused(529, "overloaded_error", "Overloaded"))
-    assert fault.code == "overloaded_error"
-    assert len(server.requests) == 3
+@pytest.mark.parametrize("code", [408, 409, 429, 500, 503, 529])
+def test_what_may_pass_is_said_and_left_to_the_turn(code: int) -> None:
+    fault, server = _fault(_refused(code, "overloaded_error", "Overloaded"))
+    assert (fault.code, fault.passing, fault.retry_after) == ("overloaded_error", True, 0.001)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("retry-after: 7", 7, 7),
+        ("retry-after: -1", 0, 0),
+        ("retry-after-ms: 1500\r\nretry-after: 7", 1.5, 1.5),
+        ("retry-after-ms: soon\r\nretry-after: 7", 7, 7),
+        ("retry-after: Thu, 01 Jan 2099 00:00:00 GMT", 1e9, 1e10),
+        ("retry-after: Thu, 01 Jan 1970 00:00:00 GMT", 0, 0),
+    ],
+)
+def test_how_long_the_api_wants_one_to_wait(header: str, least: float, most: float) -> None:
+    fault, _ = _fault(_sent(status=f"HTTP/1.1 429 X\r\ncontent-length: 0\r\n{header}\r\n\r\n".encode()))
+    assert fault.retry_after is not None
+    assert least <= fault.retry_after <= most
+    assert ("asks to wait" in str(fault)) == (least >= 1)
+
+
+@pytest.mark.parametrize("header", ["", "retry-after: soon", "retry-after: nan"])
+def test_no_wait_is_made_up(header: str) -> None:
+    fault, _ = _fault(_sent(status=f"HTTP/1.1 429 X\r\ncontent-length: 0\r\n{header}\r\n\r\n".encode()))
+    assert fault.retry_after is None
+
+
+@pytest.mark.parametrize(("code", "said", "passing"), [(529, "false", False), (400, "true", True)])
+def test_the_apis_own_word_on_retries_counts(code: int, said: str, passing: bool) -> None:
+    head = f"HTTP/1.1 {code} X\r\ncontent-length: 0\r\nx-should-retry: {said}\r\n\r\n"
+    fault, _ = _fault(_sent(status=head.encode()))
+    assert fault.passing is passing
 
 
 def test_an_answer_that_is_not_the_apis_is_a_fault() -> None:
@@ -182,7 +214,7 @@ def test_nobody_listening_is_a_fault() -> None:
     async def run() -> Fault:
         transport = Transport("http://127.0.0.1:1", "k")
         with pytest.raises(Fault) as caught:
-            async with transport.stream(REQUEST):
+            async with transport.stream(REQUEST, STALL):
                 pass
         await transport.close()
         return caught.value
@@ -203,10 +235,120 @@ def test_a_connection_that_is_cut_is_a_broken_stream() -> None:
     assert (fault.code, fault.mid_stream) == ("stream_broken", True)
 
 
-def test_a_silent_stream_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "SILENCE", 0.2)
-    fault, _ = _fault(_sent_open)
+def _stalled(answer: Any) -> Fault:
+    async def run() -> Fault:
+        async with _serving(answer) as (_, transport):
+            with pytest.raises(Fault) as caught:
+                async with transport.stream(REQUEST, 0.2) as stream:
+                    async for _event in stream:
+                        pass
+            return caught.value
+
+    return asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_a_silent_stream_is_noticed() -> None:
+    fault = _stalled(_sent_open)
     assert (fault.code, fault.mid_stream) == ("stream_stalled", True)
+
+
+def test_silence_before_the_answer_is_noticed() -> None:
+    async def nothing(writer: asyncio.StreamWriter) -> None:
+        del writer
+
+    fault = _stalled(nothing)
+    assert (fault.code, fault.mid_stream) == ("stream_stalled", False)
+
+
+def test_bytes_that_make_no_event_do_not_count_as_life() -> None:
+    async def comments(writer: asyncio.StreamWriter) -> None:
+        await _sent_open(writer)
+        while not writer.is_closing():
+            writer.write(b": still here\n\n")
+            await asyncio.sleep(0.01)
+
+    assert _stalled(comments).code == "stream_stalled"
+
+
+def test_pings_count_as_life() -> None:
+    async def run() -> None:
+        async def pings(writer: asyncio.StreamWriter) -> None:
+            await _sent_open(writer)
+            for _ in range(30):
+                await asyncio.sleep(0.02)  # in all more than the silence that is allowed
+                writer.write(b'data: {"type": "ping"}\n\n')
+            writer.write_eof()
+
+        async with _serving(pings) as (_, transport), transport.stream(REQUEST, 0.4) as stream:
+            assert len([event async for event in stream]) == 31
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+# Replies that come whole
+
+MESSAGE = {"id": "msg", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "hi"}]}
+
+
+def _whole(answer: Any, request: dict[str, Any]) -> tuple[Any, Server]:
+    async def run() -> tuple[Any, Server]:
+        async with _serving(answer) as (server, transport):
+            try:
+                return await transport.whole(request), server
+            except Fault as fault:
+                return fault, server
+
+    return asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def _answered(body: bytes, length: int | None = None) -> Callable[..., Awaitable[None]]:
+    size = len(body) if length is None else length
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n"
+    return _sent(status=head.encode() + body)
+
+
+def test_h18_a_large_reply_can_be_asked_for_whole() -> None:
+    """The SDK refuses this without a stream unless it is told how long to wait."""
+    request = {**REQUEST, "max_tokens": 128_000}
+    reply, server = _whole(_answered(json.dumps(MESSAGE).encode()), request)
+    assert reply == MESSAGE
+    assert server.requests[0][1] == {**request, "stream": False}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"<html>no", "stream_broken"),
+        (b'{"type": "mess', "stream_broken"),
+        (b"[]", "protocol_error"),
+        (b'{"type": "message"}', "protocol_error"),
+        (b'{"content": [{"text": "no type"}]}', "protocol_error"),
+    ],
+)
+def test_a_whole_reply_that_is_none_is_a_fault(body: bytes, code: str) -> None:
+    fault, _ = _whole(_answered(body), REQUEST)
+    assert (fault.code, fault.mid_stream) == (code, False)
+
+
+def test_a_whole_reply_that_is_cut_is_a_fault() -> None:
+    fault, _ = _whole(_answered(b'{"type": "message"', 1000), REQUEST)
+    assert isinstance(fault, Fault)
+    assert fault.code in {"stream_broken", "connection_error"}
+
+
+def test_a_whole_reply_that_does_not_come_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_module, "WHOLE", 0.2)
+
+    async def nothing(writer: asyncio.StreamWriter) -> None:
+        del writer
+
+    fault, _ = _whole(nothing, REQUEST)
+    assert fault.code == "reply_timeout"
+
+
+def test_a_refusal_of_a_whole_reply_has_the_apis_words() -> None:
+    fault, _ = _whole(_refused(429, "rate_limit_error", "slower"), REQUEST)
+    assert (fault.code, fault.passing, fault.retry_after) == ("rate_limit_error", True, 0.001)
 
 
 def test_nothing_is_imported_before_it_is_asked_for() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dcops.agent import events
+from dcops.agent import attempts, events
 from dcops.agent.events import Fault, coalesce
 from dcops.agent.recorder import Recorder
 from dcops.agent.tools.bash import Bash
@@ -183,14 +183,14 @@ def test_what_is_no_valid_call_is_answered_and_the_turn_goes_on(house: Any, say:
     assert house.problems() == []
 
 
-def test_a_call_id_said_twice_runs_once_and_ends_the_turn(house: Any, say: Any) -> None:
+def test_a_call_id_said_twice_runs_once_and_its_reply_is_asked_for_again(house: Any, say: Any) -> None:
     probe = Probe()
     house.use(Registry([probe]))
     reply = say.reply(say.call("c", "probe", n="a"), stop="tool_use")
-    turn = asyncio.run(house.turn("go", reply, reply))
-    assert turn.state == "interrupted"
+    turn = asyncio.run(house.turn("go", reply, reply, say.reply(say.text("done"))))
+    assert turn.state == "done"
     assert probe.ran == ["a"]
-    assert house.events[-1].data["code"] == "protocol_error"
+    assert "twice" in house.customs("retry")[0]["reason"]
     assert house.problems() == []
     assert len(house.customs("tool.started")) == 1
 
@@ -292,10 +292,12 @@ def test_an_empty_reply_leaves_nothing_behind(house: Any, say: Any) -> None:
 # What breaks off
 
 
-def test_a_fault_before_the_reply_fails_the_turn(house: Any) -> None:
-    turn = asyncio.run(house.turn("hi", [Fault("overloaded_error", "Overloaded")]))
+def test_a_fault_before_the_reply_that_stays_fails_the_turn(house: Any) -> None:
+    fault = [Fault("overloaded_error", "Overloaded")]
+    turn = asyncio.run(house.turn("hi", *[fault] * 9))
     assert turn.state == "failed"
     assert house.events[-1].data == {"message": "Overloaded", "code": "overloaded_error"}
+    assert len(house.model.requests) == 1 + attempts.RETRIES
     assert house.problems() == []
 
 
@@ -329,17 +331,20 @@ def test_a_reply_cut_anywhere_leaves_a_valid_history(house: Any, say: Any, damag
         "end": [],
         "error": [error],
         "fault": [Fault("stream_broken", "reset by peer", mid_stream=True)],
-        "splice": [story[0], *story[1:]],
+        "splice": story,
     }
 
     async def cut_at(position: int) -> None:
         look, act = Probe("look", Effect.READONLY), Probe("act")
         house.use(Registry([look, act]))
         house.session = house.journal.create_session()
-        turn = await house.turn("go", [*story[:position], *tails[damage]], say.reply(say.text("x")))
+        broken = [*story[:position], *tails[damage]]
+        turn = await house.turn("go", broken, say.reply(say.text("x")), say.reply(say.text("done")))
         if damage == "splice" and position == 0:
             return
-        assert turn.state == "interrupted", position
+        assert turn.state == "done", position
+        assert len(house.customs("retry")) == 1, position
+        assert len(house.customs("reply.cut")) == (position > 1), position
         assert house.problems() == [], position
         told = [block["id"] for m in house.messages for block in m["content"] if block["type"] == "tool_use"]
         assert sorted(house.results()) == sorted(told), position
@@ -351,7 +356,7 @@ def test_a_reply_cut_anywhere_leaves_a_valid_history(house: Any, say: Any, damag
         assert ("look" in ran) == (2 in sealed), position
         assert ("act" in ran) == (4 in begun), position
         assert ("last" in ran) == (position >= len(story) - 1), position
-        assert house.events[-1].type == "RUN_ERROR"
+        assert house.events[-1].type == "RUN_FINISHED"
         _well_formed(house)
 
     async def cut_everywhere() -> None:
@@ -373,9 +378,11 @@ def _well_formed(house: Any) -> None:
 
 
 def test_a_text_cut_in_the_middle_is_kept_as_far_as_it_was_seen(house: Any, say: Any) -> None:
-    asyncio.run(house.turn("hi", say.reply(say.text("one two three"))[:4]))
+    asyncio.run(house.turn("hi", say.reply(say.text("one two three"))[:4], say.reply(say.text("three"))))
     assert house.messages[1]["content"] == [say.text("one two ")]
-    assert house.messages[2]["content"][0]["text"].startswith("[This turn was interrupted: ")
+    assert house.messages[2]["content"][0]["text"].startswith("[Your reply was cut off here by a fault: ")
+    assert house.model.requests[1]["messages"] == house.messages[:3]
+    assert house.messages[3]["content"] == [say.text("three")]
 
 
 # Control
