@@ -42,7 +42,7 @@ def joined(actions: list[Action]) -> list[Action]:
     for action in actions:
         last = found[-1] if found else None
         if isinstance(action, Words | Arguments) and type(last) is type(action):
-            found[-1] = type(action)(last.text + action.text)  # type: ignore[union-attr]
+            found[-1] = type(action)(last.text + action.text)
         else:
             found.append(action)
     return found
