@@ -18,7 +18,7 @@ def as_events(reply: Message) -> Iterator[dict[str, Any]]:
     """The stream's events for a message of the API; a refused reply's calls are left out, as none has run."""
     refused = reply.get("stop_reason") == "refusal"
     blocks = [block for block in reply["content"] if not (refused and block["type"] == "tool_use")]
-    beginning = {key: value for key, value in reply.items() if key not in _LAST} | {"content": []}
+    beginning = {key: None if key in _LAST else value for key, value in reply.items()} | {"content": []}
     yield {"type": "message_start", "message": beginning}
     for index, block in enumerate(blocks):
         yield from _block(index, block)
