@@ -41,7 +41,7 @@ ALLOWED["environments"] |= {"projects"}
 
 AGENT_LAYERS = (
     {"changes", "events", "models", "owners", "settings", "store", "toggles"},
-    {"assembler", "attempts", "history", "journal", "narration", "prompts", "sse", "tools", "whole"},
+    {"assembler", "attempts", "history", "journal", "limits", "narration", "prompts", "sse", "tools", "whole"},
     {"calls", "recorder", "recovery", "request", "transport"},
     {"reply", "transcript"},
     {"conversation"},

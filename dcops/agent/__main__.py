@@ -101,6 +101,7 @@ def _serve_alone(options: argparse.Namespace) -> int:
             toggles_file=options.toggles.absolute(),
             state_dir=_own_state(options),
             workspace=options.workspace.absolute(),
+            one_workspace=True,
             api_key=key,
             base_url=os.environ.get("ANTHROPIC_BASE_URL") or None,
         )

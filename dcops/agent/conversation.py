@@ -41,7 +41,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What all turns of an instance share; `seen` is told each event at once, for metrics."""
+    """What all turns of an instance share; `seen` is told each event at once, for metrics.
+
+    In `workspace` lie the sessions' own ones.
+    """
 
     journal: Journal
     transport: Transport
@@ -71,6 +74,8 @@ class Conversation:
         self._toggles = toggles
         self._recorder = recorder
         self._look = look
+        own = parts.journal.session(turn.session).workspace
+        self._workspace = parts.workspace / (own or "")
         self._transcript = Transcript(turn.session, parts.journal, recorder)
         self._dispatch = Dispatch(
             turn,
@@ -244,7 +249,7 @@ class Conversation:
 
     def _request(self) -> dict[str, object]:
         registry = self._parts.registry
-        system = prompts.system(self._parts.workspace, registry.names)
+        system = prompts.system(self._workspace, registry.names)
         asked = request.build(self._transcript.messages, self._toggles, system, registry.definitions())
         log.debug("request", session=self._turn.session, turn=self._turn.id, model=asked["model"])
         return asked
@@ -267,9 +272,10 @@ class Conversation:
 
     def _context(self, call: str) -> ToolContext:
         journal, session = self._parts.journal, self._turn.session
+        self._workspace.mkdir(exist_ok=True)
         return ToolContext(
             session,
-            self._parts.workspace,
+            self._workspace,
             journal.output_path(session, call),
             journal.session(session).directory,
         )

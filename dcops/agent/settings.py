@@ -70,11 +70,14 @@ class Settings:
         control_dir: Directory of `toggles.json`, `access.json` and `role.json`; read-only.
         toggles_file: A plain file of values in place of `control_dir/toggles.json`.
         state_dir: Where the journal and tool outputs live; shared with other instances.
-        workspace: Where tools work.
+        workspace: Where tools work, each session in a directory of its own.
+        one_workspace: All sessions work in `workspace` itself.
         api_key: Token for the model at `base_url`.
         base_url: Where the Messages API is; None means the SDK's default.
         stop_seconds: Time from SIGTERM to the end, for running turns to finish.
         max_running_turns: Turns that may run in this instance at the same time.
+        disk_free: Bytes that must be free where state and workspace are for a turn to start.
+        sessions_keep: Seconds without a turn after which a session is removed; None keeps all.
     """
 
     listen: Address
@@ -84,11 +87,14 @@ class Settings:
     api_key: str = field(repr=False)
     base_url: str | None = None
     toggles_file: Path | None = None
+    one_workspace: bool = False
     release: str = "unreleased"
     instance: str = "alone"
     environment: str = "none"
     stop_seconds: float = 20.0
     max_running_turns: int = 64
+    disk_free: int = 256 << 20
+    sessions_keep: float | None = None
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> Settings:
@@ -116,11 +122,13 @@ class Settings:
             base_url=variables.get("ANTHROPIC_BASE_URL") or None,
             stop_seconds=_number(variables, "DCOPS_STOP_SECONDS", 20.0),
             max_running_turns=max(1, int(_number(variables, "DCOPS_MAX_RUNNING_TURNS", 64))),
+            disk_free=int(_number(variables, "DCOPS_DISK_FREE", 256 << 20, zero=True)),
+            sessions_keep=_number(variables, "DCOPS_SESSIONS_KEEP", 0, zero=True) or None,
         )
 
 
-def _number(variables: Mapping[str, str], name: str, default: float) -> float:
+def _number(variables: Mapping[str, str], name: str, default: float, *, zero: bool = False) -> float:
     text = variables.get(name) or str(default)
-    if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) <= 0:
-        raise SettingsError(f"{name} must be a number above 0, not {text!r}")
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or not (zero or float(text) > 0):
+        raise SettingsError(f"{name} must be a number {'of at least' if zero else 'above'} 0, not {text!r}")
     return float(text)

@@ -99,12 +99,12 @@ class Schema:
             values: The environment's, complete.
 
         Raises:
-            ToggleError: As `check`, for what the session's values bring about; or a toggle that takes effect
-                at once, which is the environment's alone.
+            ToggleError: As `check`, for what the session's values bring about; or a toggle of the operators,
+                which is the environment's alone.
         """
         self._check_each(own)
-        if live := [name for name in own if self.properties[name].get("x-applies") == "live"]:
-            raise ToggleError(f"{', '.join(live)}: only the environment has a value for it")
+        if theirs := [name for name in own if self.properties[name].get("x-owner") == "operations"]:
+            raise ToggleError(f"{', '.join(theirs)}: only the environment has a value for it")
         self._check_together(self.settle({**values, **own}, but=own), own.keys())
         return dict(own)
 

@@ -143,16 +143,17 @@ class House:
     """An instance without its service: journal, tools, workspace, and the played model."""
 
     def __init__(self, folder: Path, instance: str = "one") -> None:
-        self.workspace = folder / "workspace"
-        self.workspace.mkdir(exist_ok=True)
+        self.workspaces = folder / "workspace"
         self.journal = Journal.open(folder / "state", instance)
         self.model = PlayedModel()
         self.runner = self._runner(default_registry())
         self.session = self.journal.create_session()
+        self.workspace = self.workspaces / self.session
+        self.workspace.mkdir(parents=True)
         self.toggles: dict[str, Any] = dict(TOGGLES)
 
     def _runner(self, registry: Registry) -> TurnRunner:
-        return TurnRunner(self.journal, self.model, registry, self.workspace)  # type: ignore[arg-type]
+        return TurnRunner(self.journal, self.model, registry, self.workspaces)  # type: ignore[arg-type]
 
     def use(self, registry: Registry) -> None:
         self.runner = self._runner(registry)

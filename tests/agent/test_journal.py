@@ -88,11 +88,7 @@ def test_a_session_lives_from_its_making_to_its_removal(journal: Journal) -> Non
     journal.update_session(session, title="Tea", directory="/tmp", toggles={"a": 1})
     found = journal.session(session)
     assert (found.title, found.directory, found.toggles, found.running) == ("Tea", "/tmp", {"a": 1}, None)
-    output = journal.output_path(session, "call_1")
-    output.parent.mkdir(parents=True)
-    output.write_text("x")
     journal.delete_session(session)
-    assert not output.exists()
     for gone in (journal.session, journal.delete_session):
         with pytest.raises(NoSession):
             gone(session)

@@ -42,7 +42,7 @@ def use(site: Site) -> None:
     assert len(str(site.root)) == LENGTH
     assert " " in str(site.root)
     site.dcops("deploy", "dev")
-    assert site.dcops("chat", "dev", "run: pwd").stdout.startswith(f"{site.root}/.dcops/dev/workspace\n")
+    assert site.dcops("chat", "dev", "run: pwd").stdout.startswith(f"{site.root}/.dcops/dev/workspace/")
     site.dcops("toggle", "set", "max_tokens", "40000", "--env", "dev")
     site.change("moved on")
     site.dcops("deploy", "dev")

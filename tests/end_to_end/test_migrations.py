@@ -34,10 +34,10 @@ def migrate_next(site: Site, *, min_reader: int) -> None:
     for file, old, new in (
         (
             "journal/migrations.py",
-            "min_reader=1),)\n",
-            f"min_reader=1), Migration(2, {ADDS!r}, {min_reader}))\n",
+            "    Migration(2, TOKENS_AND_WORKSPACES, min_reader=1),\n",
+            f"    Migration(2, TOKENS_AND_WORKSPACES, 1), Migration(3, {ADDS!r}, {min_reader}),\n",
         ),
-        ("implementation.yaml", "{schema: 1, min_reader: 1,", f"{{schema: 2, min_reader: {min_reader},"),
+        ("implementation.yaml", "{schema: 2, min_reader: 1,", f"{{schema: 3, min_reader: {min_reader},"),
     ):
         before = (site.agent / file).read_text()
         assert before.count(old) == 1
@@ -92,10 +92,10 @@ def test_the_next_release_and_the_one_before_use_one_journal_at_once(serving: Si
     planned = serving.json("plan", "dev")["plan"]
     steps = [step["id"] for step in planned["steps"]]
     assert steps.index("migrate") == steps.index("start") - 1
-    assert "journal    1 -> 2 (adds only; the earlier release goes on reading it)" in planned["changes"]
+    assert "journal    2 -> 3 (adds only; the earlier release goes on reading it)" in planned["changes"]
     serving.dcops("deploy", "dev")
 
-    assert schemas(serving) == (2, 1)
+    assert schemas(serving) == (3, 1)
     assert serving.current().roles[old] == "warm"
     assert say(serving, talk, "Two?", reply(text("Second."))) == "Second."
     assert questions(serving) == ["One?", "Two?"]
@@ -112,7 +112,7 @@ def test_the_next_release_and_the_one_before_use_one_journal_at_once(serving: Si
     assert serving.current().serving == old
     assert say(serving, talk, "Three?", reply(text("Third."))) == "Third."
     assert questions(serving) == ["One?", "Two?", "Three?"]
-    assert schemas(serving) == (2, 1)
+    assert schemas(serving) == (3, 1)
     assert serving.model().problems() == []
 
 
@@ -121,13 +121,13 @@ def test_a_breaking_one_is_asked_for_and_its_way_back_takes_the_sessions_along(s
     bash = reply(call("call_1", "bash", command="echo before > kept"))
     say(serving, session, "One?", bash, reply(text("First.")))
     first = serving.status()["release"]
-    migrate_next(serving, min_reader=2)
+    migrate_next(serving, min_reader=3)
     refused = serving.json("deploy", "dev", code=6)
     assert refused["code"] == "DC-MIGRATION-BREAKING"
     assert serving.status()["release"] == first
 
     serving.dcops("deploy", "dev", "--breaking")
-    assert schemas(serving) == (2, 2)
+    assert schemas(serving) == (3, 3)
     [left] = [each["id"] for each in serving.status()["instances"] if each["role"] != "model"]
     bash = reply(call("call_2", "bash", command="cat kept; echo after > kept"))
     say(serving, session, "Two?", bash, reply(text("Second.")))
@@ -141,7 +141,7 @@ def test_a_breaking_one_is_asked_for_and_its_way_back_takes_the_sessions_along(s
     assert serving.json(*words, code=6)["code"] == "DC-CONFIRMATION"
     serving.dcops(*words, "--yes")
     assert serving.status()["release"] == first
-    assert schemas(serving) == (1, 1)
+    assert schemas(serving) == (2, 1)
     bash = reply(call("call_3", "bash", command="cat kept"))
     say(serving, session, "Three?", bash, reply(text("Third.")))
     assert questions(serving) == ["One?", "Three?"]

@@ -11,8 +11,9 @@ Synchronous methods are short, thread-safe, and on disk when they return. In an 
 
 from __future__ import annotations
 
-import shutil
+import re
 import uuid
+from dataclasses import asdict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,11 +27,13 @@ from .records import (
     SELECT_CALL,
     SELECT_SESSION,
     SELECT_TURN,
+    BudgetSpent,
     Call,
     Control,
     KeyReused,
     NoSession,
     Session,
+    Tokens,
     TooManyTurns,
     Turn,
     TurnRunning,
@@ -39,7 +42,7 @@ from .records import (
     session_of,
     turn_of,
 )
-from .tables import now
+from .tables import now, today
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -51,31 +54,36 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_THERE = "id = ? AND deleted IS NULL"
+
 
 class Journal:
     """The journal of a state directory, opened by one instance."""
 
-    def __init__(self, directory: Path, store: Store, owners: Owners) -> None:
+    def __init__(self, directory: Path, store: Store, owners: Owners, *, own_workspaces: bool) -> None:
         """Use `open`."""
         self.directory = directory
+        self._own_workspaces = own_workspaces
         self._store = store
         self._owners = owners
         self._changes = Changes(store.version)
 
     @classmethod
-    def open(cls, directory: Path, instance: str) -> Journal:
+    def open(cls, directory: Path, instance: str, *, own_workspaces: bool = True) -> Journal:
         """Opens or creates `journal.db` in `directory`.
 
         Args:
             directory: the state directory, shared by all instances of an environment.
             instance: the id of the instance that opens it; it owns the turns that it starts.
+            own_workspaces: whether new sessions work in directories of their own.
 
         Raises:
             JournalUnfit: the file is for newer readers, or not yet migrated; nothing was changed.
         """
         with opening(directory) as store:
             prepare(store)
-        return cls(directory, store, Owners(directory / "owners", instance))
+        owners = Owners(directory / "owners", instance)
+        return cls(directory, store, owners, own_workspaces=own_workspaces)
 
     @property
     def owner(self) -> str:
@@ -121,10 +129,11 @@ class Journal:
             session: an id chosen by the client; a session that has it already stays as it is.
         """
         session = session or uuid.uuid4().hex
-        row = (session, now(), orjson.dumps(dict(toggles or {})), synthetic)
-        columns = "(id, created, toggles, synthetic)"
+        workspace = _own_workspace(session) if self._own_workspaces else None
+        row = (session, now(), orjson.dumps(dict(toggles or {})), synthetic, workspace)
+        columns = "(id, created, toggles, synthetic, workspace)"
         with self._store.transaction() as db:
-            db.execute(f"INSERT OR IGNORE INTO sessions {columns} VALUES (?, ?, ?, ?)", row)  # noqa: S608
+            db.execute(f"INSERT OR IGNORE INTO sessions {columns} VALUES (?, ?, ?, ?, ?)", row)  # noqa: S608
         return session
 
     def session(self, session: str) -> Session:
@@ -133,7 +142,7 @@ class Journal:
         Raises:
             NoSession: there is none.
         """
-        rows = self._store.read(SELECT_SESSION + " WHERE s.id = ?", session)
+        rows = self._store.read(SELECT_SESSION + " AND s.id = ?", session)
         if not rows:
             raise NoSession(f"there is no session {session}")
         return session_of(rows[0])
@@ -141,7 +150,7 @@ class Journal:
     def list_sessions(self, *, synthetic: bool = False) -> list[Session]:
         """All sessions, newest first; synthetic ones only when asked."""
         rows = self._store.read(
-            SELECT_SESSION + " WHERE s.synthetic <= ? ORDER BY s.created DESC, s.id", synthetic
+            SELECT_SESSION + " AND s.synthetic <= ? ORDER BY s.created DESC, s.id", synthetic
         )
         return [session_of(row) for row in rows]
 
@@ -156,12 +165,12 @@ class Journal:
                 if column not in {"title", "toggles", "directory"}:
                     raise ValueError(f"a session has no {column} to set")
                 stored = orjson.dumps(value) if column == "toggles" else value
-                sql = f"UPDATE sessions SET {column} = ? WHERE id = ?"  # noqa: S608 - a name from the set above
+                sql = f"UPDATE sessions SET {column} = ? WHERE {_THERE}"  # noqa: S608 - a name from the set above
                 if not db.execute(sql, (stored, session)).rowcount:
                     raise NoSession(f"there is no session {session}")
 
     def delete_session(self, session: str) -> None:
-        """Removes a session with all that belongs to it, outputs of its tools included.
+        """Takes a session out of sight, at once and for good; `remove_some` then takes away what it has.
 
         Raises:
             NoSession: there is none.
@@ -169,16 +178,46 @@ class Journal:
         """
         with self._store.transaction() as db:
             self._refuse_running(session)
-            if not db.execute("DELETE FROM sessions WHERE id = ?", (session,)).rowcount:
+            sql = f"UPDATE sessions SET deleted = ? WHERE {_THERE}"  # noqa: S608
+            if not db.execute(sql, (now(), session)).rowcount:
                 raise NoSession(f"there is no session {session}")
-        shutil.rmtree(self._outputs(session), ignore_errors=True)
-        self._changes.notify(session)
+            self._store.after_commit(lambda: self._changes.notify(session))
+
+    def deleted_sessions(self) -> list[tuple[str, str | None]]:
+        """Deleted sessions of which something is left: id and own workspace."""
+        return [*self._store.read("SELECT id, workspace FROM sessions WHERE deleted IS NOT NULL")]
+
+    def idle_sessions(self, seconds: float) -> list[str]:
+        """Sessions in which no turn runs, nor has run for so many seconds."""
+        sql = "SELECT id FROM sessions s WHERE deleted IS NULL AND created < ? AND NOT EXISTS ("
+        sql += "SELECT 1 FROM turns t WHERE t.session = s.id AND (t.ended IS NULL OR t.ended >= ?))"
+        return [row[0] for row in self._store.read(sql, *[now(seconds)] * 2)]
+
+    def remove_some(self, session: str, rows: int = 200) -> bool:
+        """Removes up to `rows` rows of a deleted session; no writer waits long for such a step.
+
+        Returns:
+            Whether something is left of it.
+        """
+        with self._store.transaction() as db:
+            deleted = "SELECT 1 FROM sessions WHERE id = ? AND deleted IS NOT NULL"
+            if not db.execute(deleted, (session,)).fetchone():
+                return False
+            for table, key in (("events", "seq"), ("messages", "position"), ("turns", "id")):
+                some = f"SELECT {key} FROM {table} WHERE session = ? LIMIT ?"  # noqa: S608
+                sql = f"DELETE FROM {table} WHERE session = ? AND {key} IN ({some})"  # noqa: S608
+                rows -= db.execute(sql, (session, session, rows)).rowcount
+                if rows <= 0:
+                    return True
+            db.execute("DELETE FROM sessions WHERE id = ?", (session,))
+        return False
 
     def output_path(self, session: str, call: str) -> Path:
         """Where the full output of a call is kept; the file exists once the call wrote something."""
-        return self._outputs(session) / f"{_safe(call)}.log"
+        return self.outputs(session) / f"{_safe(call)}.log"
 
-    def _outputs(self, session: str) -> Path:
+    def outputs(self, session: str) -> Path:
+        """The directory of a session's outputs; it exists once a call wrote something."""
         return self.directory / "outputs" / _safe(session)
 
     # Turns
@@ -190,6 +229,7 @@ class Journal:
         key: str | None = None,
         max_running: int | None = None,
         turn_id: str | None = None,
+        daily_tokens: int = 0,
     ) -> Turn:
         """Starts a turn that this instance owns: its user message and RUN_STARTED are written with it.
 
@@ -201,21 +241,25 @@ class Journal:
             key: an Idempotency-Key; the second start under one key returns the first turn, `fresh` false.
             max_running: how many turns this instance may run at once.
             turn_id: an id chosen by the client, which then works like a key.
+            daily_tokens: how many tokens a day may have; 0 for any number.
 
         Raises:
             NoSession: there is no such session.
             KeyReused: the key or the id stands for a turn with another input, or in another session.
             TurnRunning: the session has a running turn.
             TooManyTurns: this instance runs `max_running` turns already.
+            BudgetSpent: today's tokens reach `daily_tokens`.
         """
         with self._store.transaction() as db:
+            if not db.execute(f"SELECT 1 FROM sessions WHERE {_THERE}", (session,)).fetchone():  # noqa: S608
+                raise NoSession(f"there is no session {session}")
             if earlier := self._earlier(session, key, turn_id):
                 if (earlier.session, earlier.input) != (session, text):
                     raise KeyReused(f"turn {earlier.id} was started under it with another input")
                 return earlier
             self._refuse_running(session)
-            if not db.execute("SELECT 1 FROM sessions WHERE id = ?", (session,)).fetchone():
-                raise NoSession(f"there is no session {session}")
+            if daily_tokens and (spent := self.tokens_today().total) >= daily_tokens:
+                raise BudgetSpent(f"{spent} of {daily_tokens} tokens of this day are used up")
             mine = "SELECT count(*) FROM turns WHERE state = 'running' AND owner = ?"
             if max_running is not None and db.execute(mine, (self.owner,)).fetchone()[0] >= max_running:
                 raise TooManyTurns(f"{max_running} turns are running on this instance already")
@@ -327,7 +371,7 @@ class Journal:
         Wakes at once for what this process commits, within `changes.POLL` for other processes. Also ends
         (false) when the session was deleted.
         """
-        newest = "SELECT last_seq FROM sessions WHERE id = ?"
+        newest = f"SELECT last_seq FROM sessions WHERE {_THERE}"  # noqa: S608
         with self._changes.watch(session) as signal:
             while rows := self._store.read(newest, session):
                 if rows[0][0] > after:
@@ -392,6 +436,22 @@ class Journal:
         """What was started in a turn, by call id."""
         return {call.id: call for call in map(call_of, self._store.read(SELECT_CALL, turn.id))}
 
+    # Tokens
+
+    def count_tokens(self, tokens: Tokens) -> None:
+        """Adds tokens to those of today, which all instances of the environment share."""
+        columns = "(day, input, output, cache_read, cache_write)"
+        sums = ", ".join(f"{kind} = {kind} + excluded.{kind}" for kind in asdict(tokens))
+        sql = f"INSERT INTO tokens {columns} VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET {sums}"  # noqa: S608
+        with self._store.transaction() as db:
+            db.execute(sql, (today(), *asdict(tokens).values()))
+
+    def tokens_today(self) -> Tokens:
+        """The tokens of this day (UTC), of all instances."""
+        sql = "SELECT input, output, cache_read, cache_write FROM tokens WHERE day = ?"
+        rows = self._store.read(sql, today())
+        return Tokens(*rows[0]) if rows else Tokens()
+
     # Control
 
     def request_control(self, session: str, kind: str, payload: dict[str, Any] | None = None) -> str | None:
@@ -427,6 +487,15 @@ class Journal:
                 for control in self.take_controls(turn):
                     yield control
                 await signal.wait()
+
+
+def _own_workspace(session: str) -> str:
+    """A name that nothing in the shared workspace has already; a client may choose `src` as an id."""
+    return (
+        session
+        if re.fullmatch(r"[0-9a-f-]{32,36}", session)
+        else "~" + sha256(session.encode()).hexdigest()[:32]
+    )
 
 
 def _safe(name: str) -> str:

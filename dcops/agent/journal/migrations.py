@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..store import Store
 from .records import About, JournalTooNew, JournalTooOld
-from .tables import TABLES, now
+from .tables import TABLES, TOKENS_AND_WORKSPACES, now
 
 if TYPE_CHECKING:
     import sqlite3
@@ -39,7 +39,10 @@ class Migration:
     min_reader: int
 
 
-MIGRATIONS = (Migration(1, TABLES, min_reader=1),)
+MIGRATIONS = (
+    Migration(1, TABLES, min_reader=1),
+    Migration(2, TOKENS_AND_WORKSPACES, min_reader=1),
+)
 
 SCHEMA = MIGRATIONS[-1].number
 """The version this code writes. Instances never migrate: that is a step of a deployment's plan."""

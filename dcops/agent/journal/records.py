@@ -10,6 +10,8 @@ import orjson
 from ..events import Event
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..events import Block
 
 
@@ -49,6 +51,10 @@ class TooManyTurns(JournalError):
     """This instance already runs as many turns as it may."""
 
 
+class BudgetSpent(JournalError):
+    """The tokens of the day are used up."""
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """A journal: its identity, its schema, and the least schema that a reader must know."""
@@ -72,6 +78,8 @@ class Session:
     last_seq: int
     running: str | None
     """The id of its running turn."""
+    workspace: str | None
+    """The directory of its own, by its name in the shared one; None where it works in the shared one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,27 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens as the API counts them: what was read anew, written, read from its cache, and put there."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.input + self.output + self.cache_read + self.cache_write
+
+    @classmethod
+    def of(cls, usage: Mapping[str, Any]) -> Tokens:
+        """The tokens of one reply, from the API's counters; what those leave out counts as none."""
+        names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+        return cls(*(int(usage.get(name) or 0) for name in names))
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
     """What somebody asks of a running turn: stop, pause, resume, or steer with ``{"input": ...}``."""
 
@@ -109,8 +138,8 @@ class Control:
 
 SELECT_SESSION = """
 SELECT s.id, s.title, s.created, s.toggles, s.synthetic, s.directory, s.last_seq,
-       (SELECT t.id FROM turns t WHERE t.session = s.id AND t.state = 'running')
-FROM sessions s
+       (SELECT t.id FROM turns t WHERE t.session = s.id AND t.state = 'running'), s.workspace
+FROM sessions s WHERE s.deleted IS NULL
 """
 SELECT_TURN = "SELECT id, session, owner, state, input, created, ended FROM turns"
 SELECT_CALL = "SELECT call, name, arguments, result FROM calls WHERE turn = ?"

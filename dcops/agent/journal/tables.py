@@ -1,8 +1,8 @@
-"""The journal's first tables, schema 1; what was added since stands in `migrations`."""
+"""The journal's tables: those of schema 1, and what each later one added."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 TABLES = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -31,6 +31,29 @@ CREATE INDEX controls_of_turn ON controls (turn);
 """
 
 
-def now() -> str:
-    """The time as it stands in the tables: UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+TOKENS_AND_WORKSPACES = """
+CREATE TABLE tokens (
+    day TEXT PRIMARY KEY, input INTEGER NOT NULL, output INTEGER NOT NULL,
+    cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL) WITHOUT ROWID;
+ALTER TABLE sessions ADD COLUMN workspace TEXT;
+ALTER TABLE sessions ADD COLUMN deleted TEXT;
+"""
+"""Schema 2. A session without a workspace works in the shared one; one that is `deleted` is being removed."""
+
+
+def now(ago: float = 0) -> str:
+    """The time as it stands in the tables, `ago` seconds back: UTC, to the millisecond."""
+    moment = datetime.now(UTC) - timedelta(seconds=ago)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def today() -> str:
+    """The day as it stands in the tables: UTC."""
+    return now()[:10]
+
+
+def seconds_left() -> int:
+    """Seconds until this day ends, at least 1."""
+    moment = datetime.now(UTC)
+    midnight = (moment + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return max(1, round((midnight - moment).total_seconds()))

@@ -123,3 +123,25 @@ def turns_off() -> ServiceError:
         "No new turn starts: the master switch take_turns is off. Turns that run go on.",
         "Wait until the operators turn it on again (dcops toggle set take_turns true).",
     )
+
+
+def disk_low(shortage: str) -> ServiceError:
+    """The error for a turn that could fill the disk."""
+    return ServiceError(
+        503,
+        "disk_low",
+        f"No turn can start: {shortage}.",
+        "Delete sessions that nobody needs, or give the disk more room; turns start again by themselves.",
+        headers={"Retry-After": "10"},
+    )
+
+
+def budget_spent(reason: str, seconds: int) -> ServiceError:
+    """The error for a turn on a day whose tokens are used up; it ends in so many seconds."""
+    return ServiceError(
+        429,
+        "daily_token_budget",
+        f"No turn can start: {reason}.",
+        "Come back after midnight (UTC), or raise the toggle daily_token_budget.",
+        headers={"Retry-After": str(seconds)},
+    )

@@ -56,6 +56,7 @@ async def toggles(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Counters for Prometheus."""
     instance = instance_of(request)
+    instance.metrics.tokens(instance.journal.tokens_today(), instance.budget)
     return Response(instance.metrics.render(), media_type=instance.metrics.content_type)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..journal.records import NoSession
 from .effects import effects
-from .errors import no_session, not_now, turns_off
+from .errors import disk_low, no_session, not_now, turns_off
 from .pulse import Pulse
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from ..toggles import LiveToggles
     from ..transport import Transport
     from .auth import Access
+    from .disk import Disk
     from .metrics import Metrics
+    from .removal import Removal
     from .roles import Roles
     from .turns import Turns
 
@@ -45,6 +47,8 @@ class Instance:
     access: Access
     roles: Roles
     pulse: Pulse
+    disk: Disk
+    removal: Removal
     loading: bool = True
     streams: int = 0
     stream_ended: Pulse = field(default_factory=Pulse)
@@ -60,6 +64,7 @@ class Instance:
             *(["the model's client is being loaded"] if self.loading else []),
             *([f"toggles: {self.toggles.error}"] if self.toggles.current is None else []),
             *(["draining"] if self.roles.acknowledged == "draining" else []),
+            *([shortage] if (shortage := self.disk.shortage()) else []),
         ]
 
     def report(self) -> dict[str, Any]:
@@ -80,7 +85,18 @@ class Instance:
             "running_turns": running,
             "draining_done": self.roles.goes_away and not running,
             "state": asdict(self.journal.about()),
+            "tokens": self.tokens(),
         }
+
+    def tokens(self) -> dict[str, int]:
+        """The tokens of this day (UTC) of all instances, by kind, and how many it may have; 0 for any."""
+        used = self.journal.tokens_today()
+        return {**asdict(used), "total": used.total, "budget": self.budget}
+
+    @property
+    def budget(self) -> int:
+        """Tokens that a day may have, all instances together; 0 is any number."""
+        return int(self.toggles.current.values["daily_token_budget"]) if self.toggles.current else 0
 
     def toggle_report(self) -> dict[str, Any]:
         """The toggles in force, those that running turns do not have yet, and remarks: `GET /v1/toggles`.
@@ -144,4 +160,6 @@ class Instance:
             raise not_now(self.reasons() or [f"this instance is {self.roles.acknowledged}"])
         if not toggles.values["take_turns"]:  # the environment's alone: no session has a value for it
             raise turns_off()
+        if shortage := self.disk.shortage():
+            raise disk_low(shortage)
         return await self.turns.start(session, text, key, toggles, create=create, turn_id=turn_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from ..events import Event
-    from ..journal.records import Turn
+    from ..journal.records import Tokens, Turn
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _TOKENS = frozenset({"TEXT_MESSAGE_CONTENT", "REASONING_MESSAGE_CONTENT"})
@@ -63,6 +63,19 @@ class Metrics:
         self.toggles_generation = Gauge(
             "dcops_toggles_generation", "Generation of the toggles in force.", registry=registry
         )
+
+        self._tokens = Gauge(
+            "dcops_tokens_today", "Tokens of this day (UTC), of all instances.", ["kind"], registry=registry
+        )
+        self._budget = Gauge(
+            "dcops_daily_token_budget", "Tokens that a day may have; 0 is any number.", registry=registry
+        )
+
+    def tokens(self, tokens: Tokens, budget: int) -> None:
+        """Take note of the day's tokens; they are counted in the journal, for all instances."""
+        for kind, count in asdict(tokens).items():
+            self._tokens.labels(kind).set(count)
+        self._budget.set(budget)
 
     def turn_started(self, turn: str) -> None:
         """Count a turn that runs from now on."""

@@ -66,6 +66,11 @@ class Roles:
         return self.acknowledged in TAKES_TURNS
 
     @property
+    def serves(self) -> bool:
+        """Whether this is the instance that users reach."""
+        return self.acknowledged == "serving"
+
+    @property
     def goes_away(self) -> bool:
         """Whether clients should turn to another instance."""
         return self.acknowledged in GOES_AWAY

@@ -93,6 +93,7 @@ class Server:
                 self._control.watch(),
                 self._load(),
                 self._instance.turns.recover(),
+                self._instance.removal.run(),
             )
         ]
         try:

@@ -83,11 +83,10 @@ async def change(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    """Remove a session with everything said in it."""
+    """Remove a session with everything said in it, its outputs and its workspace."""
     instance, session = instance_of(request), _id(request)
     try:
-        await instance.journal.submit(lambda: instance.journal.delete_session(session))
-        await instance.turns.end_session(session)
+        await instance.removal.remove(session)
     except NoSession:
         raise no_session(session) from None
     except TurnRunning as error:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ..journal.records import KeyReused, NoSession, TooManyTurns, TurnRunning
-from .errors import ServiceError, busy, key_reused, no_session
+from ..journal.records import BudgetSpent, KeyReused, NoSession, TooManyTurns, TurnRunning
+from ..journal.tables import seconds_left
+from .errors import ServiceError, budget_spent, busy, key_reused, no_session
 
 if TYPE_CHECKING:
     from ..events import Toggles
@@ -81,14 +82,15 @@ class Turns:
             turn_id: The turn's id, chosen by the client.
 
         Raises:
-            ServiceError: No session, another turn runs in it, too many run here, or the key or id stands
-                for another turn.
+            ServiceError: No session, another turn runs in it, too many run here, the tokens of the day are
+                used up, or the key or id stands for another turn.
         """
 
         def write() -> Turn:
             if create:
                 self._journal.create_session(session=session)
-            return self._journal.start_turn(session, text, key, self._limit, turn_id)
+            budget = toggles.values["daily_token_budget"]
+            return self._journal.start_turn(session, text, key, self._limit, turn_id, budget)
 
         self._starting += 1  # from here on the instance does not end under the turn
         try:
@@ -101,6 +103,8 @@ class Turns:
             raise busy(error.turn) from None
         except KeyReused:
             raise key_reused() from None
+        except BudgetSpent as error:
+            raise budget_spent(str(error), seconds_left()) from None
         except TooManyTurns as error:
             raise ServiceError(
                 429, "too_many_turns", f"{error}.", "Try again in a moment.", headers={"Retry-After": "1"}
@@ -139,7 +143,3 @@ class Turns:
             except Exception:  # a full disk or a lock held too long: the next round may succeed
                 log.exception("turns.not_recovered")
             await asyncio.sleep(RECOVER_SECONDS)
-
-    async def end_session(self, session: str) -> None:
-        """End what tools keep for a session that is about to be removed."""
-        await self._runner.end_session(session)

@@ -10,9 +10,11 @@ from ..toggles import LiveToggles
 from ..tools.registry import default_registry
 from ..transport import Transport
 from .auth import Access
+from .disk import Disk
 from .instance import Instance
 from .metrics import Metrics
 from .pulse import Pulse
+from .removal import Removal
 from .roles import Roles
 from .turns import Turns
 
@@ -27,12 +29,14 @@ def build_instance(settings: Settings) -> Instance:
         JournalError: The journal cannot be used.
         OSError: The state directory cannot be written.
     """
-    journal = Journal.open(settings.state_dir, settings.instance)
+    own = not settings.one_workspace
+    journal = Journal.open(settings.state_dir, settings.instance, own_workspaces=own)
     transport = Transport(settings.base_url, settings.api_key)
     tools = default_registry()
     metrics = Metrics(tools.names)
     runner = TurnRunner(journal, transport, tools, settings.workspace, seen=metrics.seen)
     pulse = Pulse()
+    roles = Roles(pulse)
     return Instance(
         settings=settings,
         journal=journal,
@@ -41,6 +45,8 @@ def build_instance(settings: Settings) -> Instance:
         metrics=metrics,
         toggles=LiveToggles(),
         access=Access(),
-        roles=Roles(pulse),
+        roles=roles,
         pulse=pulse,
+        disk=Disk({"sessions": settings.state_dir, "workspace": settings.workspace}, settings.disk_free),
+        removal=Removal(journal, runner, settings.workspace, settings.sessions_keep, lambda: roles.serves),
     )

@@ -21,6 +21,7 @@ def test_the_instance_reports_itself(listening: Any) -> None:
         "turns_off": False,
         "running_turns": 0,
         "draining_done": False,
+        "tokens": {"input": 0, "output": 0, "cache_read": 0, "cache_write": 0, "total": 0, "budget": 0},
     }
     assert state.keys() == {"id", "created", "schema", "min_reader"}
     assert listening.http.get("/version").json() == {"release": "release-1", "implementation": "agent"}
@@ -63,7 +64,9 @@ def test_the_master_switch_holds_new_turns_and_lets_running_ones_end(agent: Any)
         assert "take_turns" in refused.json()["error"]["do"]
     assert agent.http.get("/readyz").status_code == 200
     assert agent.http.get(f"/v1/sessions/{idle}").json()["last_seq"] == 0
-    (agent.workspace / "go").touch()
+    go = agent.workspace / running / "go"
+    agent.until(go.parent.is_dir)
+    go.touch()
     assert agent.until_end(running)[-1][1]["type"] == "RUN_FINISHED"
     agent.set_toggles(3, take_turns=True)
     agent.until(lambda: not agent.report()["turns_off"])
