@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 CUT_BY_LENGTH = {"max_tokens", "model_context_window_exceeded"}
 
+GOES_ON = {"tool_use", "pause_turn", "compaction"}
+"""Stop reasons after which the API's own tools may still answer; after others they never do."""
+
 
 class Reply:
     """From the stream's events to a message of the history at `position`."""
@@ -86,7 +89,8 @@ class Reply:
         """
         self._assembler.settle()
         self._recorder.emit(*self._narration.cut())
-        message = history.assistant(self._blocks(cut=bool(cut)), cut=bool(cut))
+        unanswered = bool(cut) or self.stop_reason not in GOES_ON
+        message = history.assistant(self._blocks(cut=bool(cut)), cut=unanswered)
         if self.stop_reason == "refusal" and not self._ran:
             message = None
         for block in history.calls(message):

@@ -46,9 +46,9 @@ class Say:
         return {"type": "tool_use", "id": call, "name": name, "input": arguments}
 
     @staticmethod
-    def raw(call: str, name: str, text: str) -> dict[str, Any]:
-        """A call whose input is this text, JSON or not."""
-        return {"type": "tool_use", "id": call, "name": name, "json": text}
+    def raw(call: str, name: str, text: str, size: int = 7) -> dict[str, Any]:
+        """A call whose input is this text, JSON or not, in pieces of `size` characters."""
+        return {"type": "tool_use", "id": call, "name": name, "json": text, "size": size}
 
     @classmethod
     def reply(cls, *blocks: dict[str, Any], stop: str = "end_turn") -> list[dict[str, Any]]:
@@ -85,7 +85,8 @@ class Say:
             case "tool_use":
                 text = block["json"] if "json" in block else json.dumps(block["input"])
                 start = {"type": "tool_use", "id": block["id"], "name": block["name"], "input": {}}
-                pieces = [text[n : n + 7] for n in range(0, len(text), 7)]
+                size = block.get("size", 7)
+                pieces = [text[n : n + size] for n in range(0, len(text), size)]
                 return start, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
             case _:
                 return block, []
