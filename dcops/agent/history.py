@@ -3,6 +3,9 @@
 The API wants exactly one result per call in the next message, results before any text, signed thinking
 untouched and in place, and no empty text. Everything here is deterministic: a history repaired twice, or on
 two instances, is the same, so prompt caches stay warm.
+
+Calls that the model wrote into its text are no blocks: until they have their results, a reply names them
+beside its content, as `written`. What is sent, and what a session rests with, is free of that.
 """
 
 from __future__ import annotations
@@ -29,27 +32,40 @@ def user(text: str | list[Block]) -> Message:
     return {"role": "user", "content": [_text(text)] if isinstance(text, str) else text}
 
 
-def assistant(blocks: Sequence[Block], *, cut: bool = False) -> Message | None:
+def assistant(blocks: Sequence[Block], *, cut: bool = False, written: Sequence[Block] = ()) -> Message | None:
     """A reply, or as much of it as ended, in its order; None when nothing of it can be sent back.
 
     Thinking without a signature comes from a cut stream and is left out, as are empty texts and, in a `cut`
     reply, calls of server tools that got no result. A reply of nothing but thinking says nothing.
+    The calls that it has `written` into its text are known by their `id` and `name`.
     """
     answered = {block.get("tool_use_id") for block in blocks}
     kept = [block for block in blocks if _sendable(block) and not (cut and _pending(block, answered))]
     spoken = any(block["type"] not in {"thinking", "redacted_thinking"} for block in kept)
-    return {"role": "assistant", "content": kept} if spoken else None
+    if not spoken:
+        return None
+    named = [{"id": call["id"], "name": call["name"]} for call in written]
+    return {"role": "assistant", "content": kept} | ({"written": named} if named else {})
 
 
 def calls(message: Message | None) -> list[Block]:
     """The client's calls in a message, in order; those of server tools have their results already."""
-    return [block for block in (message or {}).get("content", ()) if block["type"] == "tool_use"]
+    blocks = [block for block in (message or {}).get("content", ()) if block["type"] == "tool_use"]
+    return [*blocks, *(message or {}).get("written", ())]
 
 
 def results(message: Message, outcomes: Mapping[str, Outcome], more: Sequence[Block] = ()) -> Message:
     """The answer to a message with calls: one result per call in their order, then what else is said."""
-    answers = [_result(block, outcomes[block["id"]]) for block in calls(message)]
+    written = message.get("written", ())
+    answers = [_result(block, outcomes[block["id"]]) for block in calls(message) if block not in written]
+    if written:
+        answers.append(_text(_function_results(written, outcomes)))
     return {"role": "user", "content": [*answers, *more]}
+
+
+def answered(message: Message) -> Message:
+    """A reply whose calls have their results."""
+    return {key: value for key, value in message.items() if key != "written"}
 
 
 def not_executed(reason: str) -> Outcome:
@@ -79,13 +95,20 @@ def closing(
         started: the ids of calls that were started; those without an outcome were interrupted.
         reason: why the turn ended, as half a sentence.
     """
+    known = fates(last, outcomes, started, reason)
+    return results(last or {}, known, [_text(f"[This turn was interrupted: {reason}.]")])
+
+
+def fates(
+    last: Message | None, outcomes: Mapping[str, Outcome], started: Iterable[str], reason: str
+) -> dict[str, Outcome]:
+    """What became of each call of a turn that broke off; arguments as for `closing`."""
     begun = set(started)
-    known = {
+    return {
         block["id"]: outcomes.get(block["id"])
         or (interrupted(reason) if block["id"] in begun else not_executed(reason))
         for block in calls(last)
     }
-    return results(last or {}, known, [_text(f"[This turn was interrupted: {reason}.]")])
 
 
 def for_request(messages: Sequence[Message]) -> list[Message]:
@@ -122,6 +145,25 @@ def _result(block: Block, outcome: Outcome) -> Block:
     # An empty text is refused, and so is an error without one.
     answer["content"] = [_text(outcome.content if outcome.content.strip() else "[no output]")]
     return {**answer, "is_error": True} if outcome.is_error else answer
+
+
+def _function_results(written: Sequence[Block], outcomes: Mapping[str, Outcome]) -> str:
+    """The results of calls that stand in a text, as text; what a tool said cannot end its result."""
+    lines = ["<function_results>"]
+    for call in written:
+        outcome = outcomes[call["id"]]
+        number = ".".join(
+            call["id"].split(".")[-2:]
+        )  # of the reply in its turn, and of the call in its reply
+        status = "error" if outcome.is_error else "ok"
+        content = _escaped(outcome.content if outcome.content.strip() else "[no output]")
+        head = f'name="{_escaped(call["name"])}" id="{number}" status="{status}"'
+        lines.append(f"<result {head}>{content}</result>")
+    return "\n".join([*lines, "</function_results>"])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _text(text: str) -> Block:

@@ -36,14 +36,13 @@ def _close(journal: Journal, turn: Turn, reason: str) -> Turn:
     def write() -> None:
         reply = None
         if last and last["role"] == "assistant":
-            reply = history.assistant(last["content"], cut=True)
-            journal.put_message(turn, position, reply)
-        closing = history.closing(reply, outcomes, noted, reason)
-        journal.put_message(turn, position + 1, closing)
+            reply = history.assistant(last["content"], cut=True, written=last.get("written", ()))
+            journal.put_message(turn, position, history.answered(reply) if reply else None)
+        journal.put_message(turn, position + 1, history.closing(reply, outcomes, noted, reason))
         told = [
-            events.tool_call_result(block["tool_use_id"], block["content"][0]["text"])
-            for block in closing["content"]
-            if block["type"] == "tool_result" and block["tool_use_id"] not in outcomes
+            events.tool_call_result(call, outcome.content)
+            for call, outcome in history.fates(reply, outcomes, noted, reason).items()
+            if call not in outcomes
         ]
         interrupted = events.custom("turn.interrupted", {"reason": reason})
         error = events.run_error(f"The turn was interrupted: {reason}.", "interrupted")

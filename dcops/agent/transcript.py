@@ -48,9 +48,14 @@ class Transcript:
         return {call["id"] for message in self._messages.values() for call in history.calls(message)}
 
     def say(self, message: Message) -> None:
-        """Adds a message, and writes it down."""
-        self._recorder.put(self.next, message)
-        self.keep(self.next, message)
+        """Adds a message, and writes it down; it answers what the last one asks."""
+        if (reply := self.reply) and "written" in reply:
+            self._put(self.next - 1, history.answered(reply))
+        self._put(self.next, message)
+
+    def _put(self, position: int, message: Message) -> None:
+        self._recorder.put(position, message)
+        self.keep(position, message)
 
     def keep(self, position: int, message: Message) -> None:
         """Adds a message that its author has written down."""
