@@ -126,6 +126,7 @@ def _look(place: Place, current: Current, holder: dict[str, Any] | None) -> Envi
     state, problems, seen = _health(place, current)
     if current.unfinished is not None and holder is None:
         problems.append(_interrupted(place, current.unfinished))
+    problems += _turned_off(place, current)
     deployment = current.deployment
     return EnvironmentStatus(
         name=place.name,
@@ -180,6 +181,18 @@ def _lost(place: Place, current: Current, seen: dict[str, Any]) -> list[Problem]
         return []
     what = f"the state of {place.name} was lost: its sessions since the deployment are gone"
     return [Problem("DC-STATE-LOST", what, f"dcops restart {place.name} records the new one")]
+
+
+def _turned_off(place: Place, current: Current) -> list[Problem]:
+    """Whether new turns are switched off: a decision, which somebody may have forgotten."""
+    if current.record is None:
+        return []
+    schema = current.record.revision.schema
+    switch = core_toggles.master(schema)
+    if not switch or core_toggles.effective(current.toggles.values, schema)[switch]:
+        return []
+    what = f"no new turns start in {place.name}: {switch} is off"
+    return [Problem("DC-TURNS-OFF", what, f"dcops toggle set {switch} true --env {place.name}")]
 
 
 def _interrupted(place: Place, left: Unfinished) -> Problem:

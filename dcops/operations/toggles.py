@@ -17,8 +17,6 @@ from dcops.operations.transaction import transaction
 from dcops.releases.context import load_release
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
     from dcops.core.environment import Environment
     from dcops.operations.steps.run import Run
     from dcops.operations.world import Place, World
@@ -39,6 +37,8 @@ class ToggleRow:
         source: Where the value comes from: ``default`` or ``toggles.yaml``.
         applies: When a new value takes effect.
         drift: What the file says, where that is not in force yet.
+        needs: The toggle without which this one has no effect; empty where there is none.
+        less_than: The toggle that this one must stay below; empty where there is none.
     """
 
     name: str
@@ -49,6 +49,8 @@ class ToggleRow:
     applies: str
     description: str
     drift: Any = None
+    needs: str = ""
+    less_than: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -85,9 +87,22 @@ def _rows(world: World, environment: str) -> tuple[dict[str, Any], list[ToggleRo
     """The schema, and a row of each toggle."""
     schema, in_force = _schema_and_values(world, environment)
     wanted = world.environments.load(environment).toggles
+    deployed = in_force is not None
     values = wanted if in_force is None else in_force
+    now, file = (core_toggles.effective(each, schema) for each in (values, wanted))
     rows = [
-        _row(name, declared, values, wanted, deployed=in_force is not None)
+        ToggleRow(
+            name=name,
+            type=str(declared.get("type", "string")),
+            value=now[name],
+            default=declared.get("default"),
+            source="toggles.yaml" if name in values else "default",
+            applies=str(declared.get("x-applies", "restart")),
+            description=str(declared.get("description", "")),
+            drift=file[name] if deployed and file[name] != now[name] else None,
+            needs=str(declared.get("x-needs", "")),
+            less_than=str(declared.get("x-less-than", "")),
+        )
         for name, declared in core_toggles.declarations(schema).items()
     ]
     return schema, rows
@@ -115,7 +130,7 @@ def set_toggle(world: World, environment: str, name: str, text: str, *, reason: 
     def edit(values: Values, schema: Values) -> Values:
         return {**values, name: core_toggles.parse(name, text, schema)}
 
-    return _change(world, environment, edit, [name], reason)
+    return change_toggles(world, environment, edit, reason)
 
 
 def unset_toggle(world: World, environment: str, name: str, *, reason: str = "") -> ToggleReport:
@@ -125,7 +140,7 @@ def unset_toggle(world: World, environment: str, name: str, *, reason: str = "")
         core_toggles.declaration(name, schema)
         return {each: value for each, value in values.items() if each != name}
 
-    return _change(world, environment, edit, [name], reason)
+    return change_toggles(world, environment, edit, reason)
 
 
 def apply_toggles(world: World, environment: str, *, reason: str = "") -> ToggleReport:
@@ -135,7 +150,7 @@ def apply_toggles(world: World, environment: str, *, reason: str = "") -> Toggle
         world.environments.check_toggles(environment, schema)
         return dict(world.environments.load(environment).toggles)
 
-    return _change(world, environment, edit, [], reason)
+    return change_toggles(world, environment, edit, reason)
 
 
 def validate_toggles(world: World, environment: str | None = None) -> list[str]:
@@ -167,26 +182,36 @@ def _schema_and_values(world: World, environment: str) -> tuple[dict[str, Any], 
     return load_release(loaded.implementation).schema, None
 
 
-def _change(world: World, environment: str, edit: Edit, names: Collection[str], reason: str) -> ToggleReport:
+def change_toggles(
+    world: World, environment: str, edit: Edit, reason: str, *, wait: float = LOCK_SECONDS
+) -> ToggleReport:
     """Edit the values in force, which are read under the lock: two flips at once are both kept.
 
     Args:
-        names: Toggles whose entries in ``toggles.yaml`` follow.
+        edit: Makes the values wanted from those in force and the schema.
+        wait: Seconds to wait for another operation.
+
+    Raises:
+        UsageError: The values wanted are wrong; nothing was changed.
+        PreconditionMissing: Another operation holds the lock, or one is unfinished.
+        NotAcknowledged: It was written, but an instance did not say in time that it follows.
     """
     loaded = world.environments.load(environment)
     choice = world.choice(loaded)
     if choice is None:
         return _write_file_only(world, loaded, edit)
     place = world.place(loaded, choice)
-    with transaction(place, "toggle", wait=LOCK_SECONDS) as held:
+    with transaction(place, "toggle", wait=wait) as held:
         current = held.look()
         if current.deployment is None or current.record is None:
             return _write_file_only(world, loaded, edit)
-        values = _edited(current.toggles.values, current.record.revision.schema, edit)
+        schema = current.record.revision.schema
+        values = _edited(current.toggles.values, schema, edit)
         # A flip that was cut short has written its generation, but perhaps not to the instances.
         behind = current.generations.get(current.serving) != current.toggles.generation
         if values == current.toggles.values and not behind:
-            write_toggle_file(place, values, names)
+            edited = core_toggles.changes(loaded.toggles, edit(dict(loaded.toggles), schema))
+            write_toggle_file(place, values, {each.name for each in edited})
             return ToggleReport(environment, current.toggles.generation, {})
         planned = small_plan(
             place,
@@ -260,26 +285,3 @@ def _report(run: Run) -> ToggleReport:
 def _still_behind(place: Place, records: list[InstanceRecord], generation: int) -> tuple[str, ...]:
     answers = acknowledgements(place, records, generation)
     return tuple(each.instance for each in answers if each.milliseconds is None)
-
-
-def _row(
-    name: str,
-    declared: Mapping[str, Any],
-    values: Mapping[str, Any],
-    wanted: Mapping[str, Any],
-    *,
-    deployed: bool,
-) -> ToggleRow:
-    default = declared.get("default")
-    value = values.get(name, default)
-    file = wanted.get(name, default)
-    return ToggleRow(
-        name=name,
-        type=str(declared.get("type", "string")),
-        value=value,
-        default=default,
-        source="toggles.yaml" if name in values else "default",
-        applies=str(declared.get("x-applies", "restart")),
-        description=str(declared.get("description", "")),
-        drift=file if deployed and file != value else None,
-    )

@@ -1,4 +1,4 @@
-"""``dcops toggle``: list, get, set, unset, apply and validate."""
+"""``dcops toggle``: list, get, set, unset, kill, apply and validate."""
 
 from __future__ import annotations
 
@@ -94,6 +94,26 @@ def unset_command(app: App, name: str, environment: str, reason: str) -> None:
     _show_report(app, "toggle.unset", report)
 
 
+@command(
+    "kill",
+    parent=toggle_command,
+    examples=("dcops toggle kill --env production --reason 'runs away'", "dcops toggle kill use_xml_prompts"),
+    exits=(6, 7, 9),
+)
+@click.argument("name", required=False, default="", shell_complete=completion.toggles)
+@environment_option
+@reason_option
+def kill_command(app: App, name: str, environment: str, reason: str) -> None:
+    """Turn a toggle off at once, and what needs it; without NAME the master switch: no new turn starts.
+
+    Nothing is asked. While another operation works on the environment what serves is held off, and the
+    command waits to record it.
+    """
+    from dcops.operations.kill import kill
+
+    _show_report(app, "toggle.kill", kill(app.world(), environment, name, reason=reason))
+
+
 @command("apply", parent=toggle_command, examples=("dcops toggle apply --env dev",), exits=(6, 7, 9))
 @environment_argument
 @reason_option
@@ -139,7 +159,7 @@ def _list_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield from table(
         ["TOGGLE", "TYPE", "DEFAULT", "VALUE", "APPLIES", "DESCRIPTION"],
         [
-            [row["name"], row["type"], _text(row["default"]), _value(row), row["applies"], row["description"]]
+            [row["name"], row["type"], _text(row["default"]), _value(row), row["applies"], _described(row)]
             for row in rows
         ],
     )
@@ -149,6 +169,12 @@ def _list_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         if row["drift"] is not None:
             drift = f"{row['name']} is {_text(row['drift'])} in toggles.yaml, which is not applied yet"
             yield f"{style('drift', 'warn')}  {drift}: dcops toggle apply"
+
+
+def _described(row: dict[str, Any]) -> str:
+    """What a toggle means, and the rules that bind it to others."""
+    rules = [("Needs", row["needs"]), ("Less than", row["less_than"])]
+    return " ".join([row["description"], *(f"{rule} {name}." for rule, name in rules if name)])
 
 
 def _value(row: dict[str, Any]) -> str:
