@@ -120,7 +120,7 @@ class Conversation:
             case "pause_turn" | "compaction":
                 return message is not None
             case "max_tokens" | "model_context_window_exceeded":
-                self._recorder.emit(events.custom("reply.cut", {"reason": f"its {reason} was reached"}))
+                self._recorder.emit(events.custom("reply.cut", {"reason": f"it ended with {reason}"}))
                 self._lengthened += 1
                 return called and self._lengthened <= CUT_REPLIES
         return False
@@ -187,6 +187,8 @@ class Conversation:
         """One reply to its end, in as many attempts as are worth it."""
         while True:
             await self._ready()
+            if self._transcript.reply is None:  # a paused reply is sent back with nothing behind it
+                self._heed()
             try:
                 reply = await self._read()
             except Fault as fault:

@@ -80,11 +80,11 @@ def _read(answer: Any) -> tuple[list[dict[str, Any]], Server]:
     return asyncio.run(asyncio.wait_for(run(), 20))
 
 
-def _fault(answer: Any) -> tuple[Fault, Server]:
+def _fault(answer: Any, stall: float = STALL) -> tuple[Fault, Server]:
     async def run() -> tuple[Fault, Server]:
         async with _serving(answer) as (server, transport):
             try:
-                async with transport.stream(REQUEST, STALL) as stream:
+                async with transport.stream(REQUEST, stall) as stream:
                     async for _ in stream:
                         pass
             except Fault as fault:
@@ -235,20 +235,8 @@ def test_a_connection_that_is_cut_is_a_broken_stream() -> None:
     assert (fault.code, fault.mid_stream) == ("stream_broken", True)
 
 
-def _stalled(answer: Any) -> Fault:
-    async def run() -> Fault:
-        async with _serving(answer) as (_, transport):
-            with pytest.raises(Fault) as caught:
-                async with transport.stream(REQUEST, 0.2) as stream:
-                    async for _event in stream:
-                        pass
-            return caught.value
-
-    return asyncio.run(asyncio.wait_for(run(), 20))
-
-
 def test_a_silent_stream_is_noticed() -> None:
-    fault = _stalled(_sent_open)
+    fault, _ = _fault(_sent_open, 0.2)
     assert (fault.code, fault.mid_stream) == ("stream_stalled", True)
 
 
@@ -256,7 +244,7 @@ def test_silence_before_the_answer_is_noticed() -> None:
     async def nothing(writer: asyncio.StreamWriter) -> None:
         del writer
 
-    fault = _stalled(nothing)
+    fault, _ = _fault(nothing, 0.2)
     assert (fault.code, fault.mid_stream) == ("stream_stalled", False)
 
 
@@ -267,7 +255,7 @@ def test_bytes_that_make_no_event_do_not_count_as_life() -> None:
             writer.write(b": still here\n\n")
             await asyncio.sleep(0.01)
 
-    assert _stalled(comments).code == "stream_stalled"
+    assert _fault(comments, 0.2)[0].code == "stream_stalled"
 
 
 def test_pings_count_as_life() -> None:
