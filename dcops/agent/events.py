@@ -149,12 +149,17 @@ _DELTAS = {
 }
 
 
+def is_piece(event: Event) -> bool:
+    """Whether an event is a piece of a text that the model writes."""
+    return event.type in _DELTAS
+
+
 def coalesce(events: list[Event]) -> list[Event]:
     """The same events with neighbouring pieces of one text joined; order and content stay."""
     joined: list[Event] = []
     pieces: list[str] = []
     for event in events:
-        if joined and _continues(joined[-1], event):
+        if joined and continues(joined[-1], event):
             pieces.append(_piece(event))
             continue
         _close(joined, pieces)
@@ -163,7 +168,8 @@ def coalesce(events: list[Event]) -> list[Event]:
     return joined
 
 
-def _continues(last: Event, event: Event) -> bool:
+def continues(last: Event, event: Event) -> bool:
+    """Whether an event is the next piece of the text that the event before it is a piece of."""
     if last.type != event.type:
         return False
     if key := _DELTAS.get(event.type):

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .events import coalesce
+from .events import coalesce, is_piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from .journal.records import Turn
 
 
+GATHER = 0.04
+"""Seconds between two writes of text: rows, frames and commits are bounded, however fast a model writes."""
+
+
 class Recorder:
     """Writes a turn's events, messages and notes in their order.
 
     While one write is on its way to the disk the next one gathers, so a slow disk makes larger writes and not
-    a slower reader. A failed write is raised by `flush`, which the turn awaits before it relies on anything.
+    a slower reader. Pieces of text gather for up to `GATHER`, but the first one after a silence does not.
+    A failed write is raised by `flush`, which the turn awaits before it relies on anything.
     """
 
     def __init__(self, journal: Journal, turn: Turn, seen: Callable[[Turn, Event], None] | None) -> None:
@@ -34,6 +39,8 @@ class Recorder:
         self._flushes: list[asyncio.Future[None]] = []
         self._failure: Exception | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._hurry: asyncio.Future[None] | None = None
+        self._wrote_text = 0.0
 
     def emit(self, *events: Event) -> None:
         """Adds events."""
@@ -61,6 +68,7 @@ class Recorder:
         """
         written = asyncio.get_running_loop().create_future()
         self._flushes.append(written)
+        _resolve(self._hurry)
         self._wake()
         await written
 
@@ -70,7 +78,9 @@ class Recorder:
 
     async def _write(self) -> None:
         while self._events or self._messages or self._notes or self._flushes:
-            work = partial(self._store, coalesce(self._events), self._messages, self._notes)
+            await self._gather()
+            events = coalesce(self._events)
+            work = partial(self._store, events, self._messages, self._notes)
             flushes = self._flushes
             self._events, self._messages, self._notes, self._flushes = [], {}, [], []
             try:
@@ -79,13 +89,24 @@ class Recorder:
             except Exception as error:
                 self._failure = error
             for written in flushes:
-                if written.done():
-                    continue
-                if self._failure:
-                    written.set_exception(self._failure)
-                else:
-                    written.set_result(None)
+                _resolve(written, self._failure)
         self._writer = None
+
+    async def _gather(self) -> None:
+        """Waits for more, unless somebody waits for the write or no text was written just now.
+
+        All turns wait for the same moments, so that their writes share a commit.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now - self._wrote_text < GATHER and not self._flushes:
+            self._hurry = loop.create_future()
+            timer = loop.call_at(now - now % GATHER + GATHER, _resolve, self._hurry)
+            await self._hurry
+            timer.cancel()
+            self._hurry = None
+        if any(is_piece(event) for event in self._events):
+            self._wrote_text = loop.time()
 
     def _store(
         self, events: list[Event], messages: dict[int, Message | None], notes: list[Callable[[], object]]
@@ -96,3 +117,12 @@ class Recorder:
             self._journal.append(self._turn.session, self._turn.id, events)
         for work in notes:
             work()
+
+
+def _resolve(future: asyncio.Future[None] | None, failure: Exception | None = None) -> None:
+    if future is None or future.done():
+        return
+    if failure:
+        future.set_exception(failure)
+    else:
+        future.set_result(None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+_Done = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
 class Store:
@@ -36,7 +37,8 @@ class Store:
         self._writing = threading.RLock()
         self._reading = threading.Lock()
         self._depth = 0
-        self._queue: list[tuple[Callable[[], Any], Future[Any]]] = []
+        self._others = 0
+        self._queue: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._queueing = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._after_commit: list[Callable[[], None]] = []
@@ -59,10 +61,14 @@ class Store:
             )
             self._write.execute(begin)
             self._depth += 1
+            known = len(self._after_commit)
             try:
+                if self._depth == 1:
+                    self._look()
                 yield self._write
                 self._write.execute(end)
             except BaseException:
+                del self._after_commit[known:]
                 if self._write.in_transaction:  # on a full disk SQLite has undone the whole of it already
                     for statement in undo:
                         self._write.execute(statement)
@@ -103,29 +109,26 @@ class Store:
 
         What was submitted while the disk was busy shares one commit; the failure of one undoes only that one.
         """
-        future: Future[T] = Future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._queueing:
             self._queue.append((work, future))
             if len(self._queue) == 1:
                 self._thread.submit(self._drain)
-        return await asyncio.wrap_future(future)
+        return await future
 
     def _drain(self) -> None:
         with self._queueing:
             jobs, self._queue = self._queue, []
-        done: list[tuple[Future[Any], Any, BaseException | None]] = []
+        done: list[_Done] = []
         try:
             with self.transaction():
                 done = [(future, *self._attempt(work)) for work, future in jobs]
         except BaseException as error:
             done = [(future, None, error) for _, future in jobs]
-        for future, result, failure in done:
-            if not future.set_running_or_notify_cancel():
-                continue
-            if failure:
-                future.set_exception(failure)
-            else:
-                future.set_result(result)
+        # One call for all of a loop: waking it costs more than what it is told.
+        for loop in {future.get_loop() for future, _, _ in done}:
+            with suppress(RuntimeError):  # it is closed, and nobody waits any more
+                loop.call_soon_threadsafe(_settle, [each for each in done if each[0].get_loop() is loop])
 
     def _attempt(self, work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
         try:
@@ -137,8 +140,17 @@ class Store:
             return None, error
 
     def version(self) -> int:
-        """A number that differs after any commit, by whatever process; costs microseconds."""
-        return int(self.read("PRAGMA data_version")[0][0])
+        """A number that differs after any commit of another process; costs microseconds, and never waits."""
+        if self._writing.acquire(blocking=False):
+            try:
+                self._look()
+            finally:
+                self._writing.release()
+        return self._others  # or somebody writes, and has looked before
+
+    def _look(self) -> None:
+        # Of the connection that writes, since for it what this process commits is no change.
+        self._others = int(self._write.execute("PRAGMA data_version").fetchone()[0])
 
     def exists_on_disk(self) -> bool:
         """Whether the path still names the file that is open; false after somebody removed it."""
@@ -154,3 +166,13 @@ class Store:
         with self._writing, self._reading:
             self._write.close()
             self._read.close()
+
+
+def _settle(done: list[_Done]) -> None:
+    for future, result, failure in done:
+        if future.done():  # nobody waits for it any more
+            continue
+        if failure:
+            future.set_exception(failure)
+        else:
+            future.set_result(result)

@@ -223,34 +223,68 @@ def test_four_processes_write_one_session_without_a_gap(tmp_path: Path, journal:
 def test_waiters_are_woken_by_this_process_and_by_another(journal: Journal, other: Journal) -> None:
     session = journal.create_session()
 
-    async def wait(reader: Journal, after: int) -> float:
-        waiting = asyncio.create_task(reader.wait_for_events(session, after, 5))
-        await asyncio.sleep(0.03)
-        began = time.perf_counter()
-        journal.append(session, "t", _texts(1))
-        assert await waiting
-        return time.perf_counter() - began
+    async def wait(reader: Journal) -> float:
+        with reader.follow(session) as news:
+            waiting = asyncio.create_task(news.wait(5))
+            await asyncio.sleep(0.03)
+            began = time.perf_counter()
+            journal.append(session, "t", _texts(1))
+            assert await waiting
+            return time.perf_counter() - began
 
     async def measure() -> tuple[list[float], list[float]]:
-        own = [await wait(journal, n) for n in range(9)]
-        return own, [await wait(other, n) for n in range(9, 18)]
+        own = [await wait(journal) for _ in range(9)]
+        return own, [await wait(other) for _ in range(9)]
 
     own, foreign = asyncio.run(measure())
     assert sorted(own)[4] < 0.01
     assert sorted(foreign)[4] < 0.03
 
 
-def test_waiting_ends_when_nothing_comes_or_the_session_goes(journal: Journal) -> None:
+def test_what_this_process_commits_comes_with_the_bell(journal: Journal, other: Journal) -> None:
     session = journal.create_session()
 
-    async def wait() -> tuple[bool, bool]:
-        in_vain = await journal.wait_for_events(session, 0, 0.05)
-        waiting = asyncio.create_task(journal.wait_for_events(session, 0, 5))
-        await asyncio.sleep(0)
-        await asyncio.to_thread(journal.delete_session, session)
-        return in_vain, await waiting
+    async def follow() -> None:
+        with journal.follow(session) as news:
+            await asyncio.to_thread(journal.append, session, "t", _texts(2))
+            assert await news.wait(5)
+            assert news.take(0) == journal.encoded_events(session)
+            await asyncio.to_thread(other.append, session, "t", _texts(1))
+            await asyncio.to_thread(journal.append, session, "t", _texts(1))
+            assert await news.wait(5)
+            assert news.take(2) is None  # event 3 is not among what this process committed
 
-    assert asyncio.run(wait()) == (False, False)
+    asyncio.run(follow())
+
+
+def test_a_part_that_failed_is_not_told(journal: Journal) -> None:
+    session = journal.create_session()
+
+    def failing() -> None:
+        journal.append(session, "t", _texts(1))
+        raise ZeroDivisionError
+
+    async def follow() -> None:
+        with journal.follow(session) as news:
+            failed = asyncio.gather(journal.submit(failing), return_exceptions=True)
+            told = asyncio.create_task(journal.submit(lambda: journal.append(session, "t", _texts(1))))
+            await asyncio.gather(failed, told)
+            assert await news.wait(5)
+            assert news.take(0) == journal.encoded_events(session)
+
+    asyncio.run(follow())
+
+
+def test_a_deletion_rings_the_bell(journal: Journal) -> None:
+    session = journal.create_session()
+
+    async def follow() -> None:
+        with journal.follow(session) as news:
+            assert not await news.wait(0.05)
+            await asyncio.to_thread(journal.delete_session, session)
+            assert await news.wait(5)
+
+    asyncio.run(follow())
 
 
 def test_messages_can_be_replaced_and_removed(journal: Journal) -> None:

@@ -46,8 +46,10 @@ from .tables import now, today
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from ..changes import Signal
     from ..events import Block, Event, Message
     from ..store import Store
     from .records import About
@@ -337,11 +339,12 @@ class Journal:
             if row is None:
                 raise NoSession(f"there is no session {session}")
             first = row[0] - len(events) + 1
+            rows = [(first + n, orjson.dumps(event.wire())) for n, event in enumerate(events)]
             db.executemany(
                 "INSERT INTO events (session, seq, turn, event) VALUES (?, ?, ?, ?)",
-                [(session, first + n, turn, orjson.dumps(event.wire())) for n, event in enumerate(events)],
+                [(session, seq, turn, data) for seq, data in rows],
             )
-            self._store.after_commit(lambda: self._changes.notify(session))
+            self._store.after_commit(lambda: self._changes.notify(session, rows))
         return int(row[0])
 
     def events(self, session: str, after: int = 0, limit: int = 1000) -> list[tuple[int, Event]]:
@@ -365,20 +368,13 @@ class Journal:
         newest += "SELECT max(seq) FROM events WHERE session = ? AND turn = ?)"
         return int(self._store.read(newest, *(turn.session, turn.id) * 2)[0][0] or 0)
 
-    async def wait_for_events(self, session: str, after: int, timeout: float) -> bool:  # noqa: ASYNC109
-        """Whether there are events behind `after`; waits up to `timeout` seconds for them.
+    def follow(self, session: str) -> AbstractContextManager[Signal]:
+        """A bell that rings when the session has news, or was deleted.
 
-        Wakes at once for what this process commits, within `changes.POLL` for other processes. Also ends
-        (false) when the session was deleted.
+        At once, and with the new events as they stand in the journal, for what this process commits; within
+        `changes.POLL` for other processes.
         """
-        newest = f"SELECT last_seq FROM sessions WHERE {_THERE}"  # noqa: S608
-        with self._changes.watch(session) as signal:
-            while rows := self._store.read(newest, session):
-                if rows[0][0] > after:
-                    return True
-                if not await signal.wait(timeout):
-                    return False
-        return False
+        return self._changes.watch(session)
 
     # Messages
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import orjson
 from starlette.responses import StreamingResponse
 
-from ..events import custom
+from ..events import coalesce, continues, custom
+from ..journal.records import event_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
+    from ..changes import Row, Signal
+    from ..events import Event
     from .instance import Instance
 
 KEEPALIVE_SECONDS = 15.0
@@ -27,8 +32,9 @@ _DRAIN = b"data: %s\n\n" % orjson.dumps(custom("drain", {}).wire())
 class EventStream:
     """The events of one session after a sequence number, read from the journal.
 
-    The journal is the only source, so that it does not matter which instance runs the turn. Events
-    are read when the client has taken the earlier ones: a slow client holds one batch, no queue.
+    The journal is the source, so that it does not matter which instance runs the turn: what this process
+    has just committed comes with its bell, anything else is read there. That happens when the client has
+    taken the earlier events: a slow client holds one batch and no queue, and gets joined what it missed.
 
     Args:
         instance: Where the stream is served; when it goes away, so does the stream.
@@ -43,6 +49,7 @@ class EventStream:
         self._session = session
         self._after = after
         self._run = run
+        self._spoke = time.monotonic()
 
     def response(self) -> StreamingResponse:
         """The stream as the answer to a request."""
@@ -56,19 +63,38 @@ class EventStream:
                 yield frames
 
     async def _frames(self) -> AsyncIterator[bytes]:
-        while True:
-            # Asked before reading: what a turn wrote until it ended is then in this read at the latest.
-            last = self._last_frame()
-            events = self._journal.encoded_events(self._session, self._after, BATCH, BATCH_BYTES)
-            if events:
-                self._after = events[-1][0]
-                yield b"".join(b"id: %d\ndata: %s\n\n" % event for event in events)
-            elif last is not None:
-                if last:
-                    yield last
-                return
-            elif not await self._news() and self._instance.has_session(self._session):
-                yield _KEEPALIVE
+        with self._journal.follow(self._session) as news, self._nudged(news):
+            news.ring()
+            while await news.wait():
+                if rows := news.take(self._after):
+                    yield self._told(rows)
+                    continue
+                # Asked before reading: what a turn wrote until it ended is then in this read at the latest.
+                last = self._last_frame()
+                if rows := self._read():
+                    news.ring()  # there may be more
+                    yield self._told(rows)
+                elif last is not None:
+                    if last:
+                        yield last
+                    return
+                elif self._is_silent():
+                    yield self._said(_KEEPALIVE)
+
+    def _read(self) -> list[Row]:
+        rows = self._journal.encoded_events(self._session, self._after, BATCH, BATCH_BYTES)
+        return _joined(rows) if len(rows) == BATCH else rows
+
+    def _told(self, rows: list[Row]) -> bytes:
+        self._after = rows[-1][0]
+        return self._said(b"".join(b"id: %d\ndata: %s\n\n" % row for row in rows))
+
+    def _said(self, frames: bytes) -> bytes:
+        self._spoke = time.monotonic()
+        return frames
+
+    def _is_silent(self) -> bool:
+        return time.monotonic() - self._spoke > KEEPALIVE_SECONDS / 2
 
     def _last_frame(self) -> bytes | None:
         """What to say at the end of the stream, maybe nothing; None while it goes on."""
@@ -78,16 +104,29 @@ class EventStream:
             return _DRAIN
         return None if self._instance.has_session(self._session) else b""
 
-    async def _news(self) -> bool:
-        """Wait for events or a change of this instance; False after a while without either."""
-        seconds = KEEPALIVE_SECONDS
-        waiting = (
-            asyncio.ensure_future(self._journal.wait_for_events(self._session, self._after, seconds)),
-            asyncio.ensure_future(self._instance.pulse.next()),
-        )
+    @contextmanager
+    def _nudged(self, news: Signal) -> Iterator[None]:
+        """Rings also when this instance changes, and now and then."""
+
+        async def nudge() -> None:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(KEEPALIVE_SECONDS):
+                        await self._instance.pulse.next()
+                news.ring()
+
+        nudging = asyncio.create_task(nudge())
         try:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            return any(task.result() for task in done)
+            yield
         finally:
-            for task in waiting:
-                task.cancel()
+            nudging.cancel()
+
+
+def _joined(rows: list[Row]) -> list[Row]:
+    """The same events with neighbouring pieces of one text joined, under the last one's number."""
+    joined: list[tuple[int, list[Event]]] = []
+    for seq, data in rows:
+        event = event_of(data)
+        pieces = joined.pop()[1] if joined and continues(joined[-1][1][-1], event) else []
+        joined.append((seq, [*pieces, event]))
+    return [(seq, orjson.dumps(coalesce(pieces)[0].wire())) for seq, pieces in joined]

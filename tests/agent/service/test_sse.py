@@ -6,9 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 
-from dcops.agent.events import text_content
+from dcops.agent.events import custom, text_content
 from dcops.agent.journal.journal import Journal
 from dcops.agent.journal.records import Turn
 from dcops.agent.service import sse
@@ -22,6 +23,12 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     opened = Journal.open(tmp_path, "i1")
     yield opened
     opened.close()
+
+
+def parsed(frames: bytes) -> list[tuple[int, dict[str, Any]]]:
+    """The numbers and events of frames."""
+    parts = [frame.split(b"\n") for frame in frames.split(b"\n\n") if frame.startswith(b"id: ")]
+    return [(int(number[4:]), orjson.loads(data[6:])) for number, data in parts]
 
 
 def with_stream(
@@ -63,16 +70,53 @@ def test_silence_is_broken_by_a_comment(journal: Journal, monkeypatch: pytest.Mo
     with_stream(journal, work)
 
 
-def test_a_slow_reader_gets_batches_and_misses_nothing(journal: Journal) -> None:
+def test_a_reader_far_behind_gets_pieces_of_one_text_joined_and_misses_nothing(journal: Journal) -> None:
     async def work(_instance: Any, turn: Turn, following: Callable[[], Awaitable[bytes]]) -> None:
-        for n in range(3 * sse.BATCH):
-            journal.append(turn.session, turn.id, [text_content("m", str(n))])
-        parts = [await following() for _ in range(3)]
-        assert [part.count(b"id: ") for part in parts] == [sse.BATCH] * 3
-        numbers = [int(line[4:]) for line in b"".join(parts).splitlines() if line.startswith(b"id: ")]
-        assert numbers == list(range(2, 2 + 3 * sse.BATCH))
+        told = [text_content(f"m{n // 100}", f"{n} ") for n in range(2 * sse.BATCH)]
+        told.insert(50, custom("tool.progress", {"call": "c", "percent": 1.0}))
+        journal.append(turn.session, turn.id, told)
+        frames = parsed(b"".join([await following() for _ in range(3)]))
+        assert len(frames) < 12
+        assert frames[-1][0] == 1 + len(told)
+        texts = [data["delta"] for _, data in frames if data["type"] == "TEXT_MESSAGE_CONTENT"]
+        assert "".join(texts) == "".join(f"{n} " for n in range(2 * sse.BATCH))
+        assert [seq for seq, data in frames if data["type"] == "CUSTOM"] == [52]
 
     with_stream(journal, work)
+
+
+def test_a_reader_in_step_reads_nothing_from_the_journal(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(_instance: Any, turn: Turn, following: Callable[[], Awaitable[bytes]]) -> None:
+        waiting = asyncio.ensure_future(following())
+        await asyncio.sleep(0.05)
+        monkeypatch.setattr(journal, "encoded_events", None)
+        for n in range(3):
+            await journal.submit(
+                lambda n=n: journal.append(turn.session, turn.id, [text_content("m", str(n))])
+            )
+            assert parsed(await waiting)[0][0] == 2 + n
+            waiting = asyncio.ensure_future(following())
+        waiting.cancel()
+
+    with_stream(journal, work)
+
+
+def test_events_of_another_process_come_in_their_order(journal: Journal, tmp_path: Path) -> None:
+    other = Journal.open(tmp_path, "i2")
+
+    async def work(_instance: Any, turn: Turn, following: Callable[[], Awaitable[bytes]]) -> None:
+        for n in range(20):
+            writer = (journal, other)[n % 2]
+            await asyncio.to_thread(writer.append, turn.session, turn.id, [text_content("m", str(n))])
+        numbers: list[int] = []
+        while len(numbers) < 20:
+            numbers += [seq for seq, _ in parsed(await following())]
+        assert numbers == list(range(2, 22))
+
+    with_stream(journal, work)
+    other.close()
 
 
 def test_the_end_of_a_turn_comes_before_drain(journal: Journal) -> None:
