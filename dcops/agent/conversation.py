@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .journal.journal import Journal
     from .journal.records import Turn
     from .recorder import Recorder
+    from .request import Request, Terms
     from .tools.registry import Registry
     from .transport import Transport
 
@@ -72,6 +73,7 @@ class Conversation:
         self._turn = turn
         self._parts = parts
         self._toggles = toggles
+        self._terms: Terms | None = None
         self._recorder = recorder
         self._look = look
         own = parts.journal.session(turn.session).workspace
@@ -101,6 +103,7 @@ class Conversation:
             Fault: it cannot go on; `break_off` makes the history valid.
         """
         await self._transcript.load()
+        self._terms = self._terms or await self._settle()
         self._heed()
         while True:
             reply = await self._reply()
@@ -249,12 +252,18 @@ class Conversation:
             rest = [history.cut_off(reason), *self._take_steers()]
             self._transcript.say(history.results(message, self._dispatch.outcomes, rest))
 
-    def _request(self) -> dict[str, object]:
+    async def _settle(self) -> Terms:
+        """What holds for all requests of the turn."""
+        limits = await self._parts.transport.catalogue.limits(self._toggles["api_model"])
         registry = self._parts.registry
         system = prompts.system(self._workspace, registry.names)
-        asked = request.build(self._transcript.messages, self._toggles, system, registry.definitions())
-        log.debug("request", session=self._turn.session, turn=self._turn.id, model=asked["model"])
-        return asked
+        tools = registry.definitions(eager=limits.eager_input)
+        return request.terms(self._toggles, limits, system, tools, self._transcript.messages)
+
+    def _request(self) -> Request:
+        assert self._terms is not None, "they are settled before anything is asked"
+        log.debug("request", session=self._turn.session, turn=self._turn.id, model=self._terms.model)
+        return request.plan(self._transcript.messages, self._terms)
 
     async def _answer(self, message: Message | None) -> bool:
         """Answers a reply's calls once they have ended; whether something that was steered went along."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .caching import marked, marked_system
 from .history import for_request
-from .models import ADAPTIVE, BUDGET, model
+from .models import SHORT_CALLS
+from .thinking import Thinking, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,42 +16,87 @@ if TYPE_CHECKING:
     from .events import Message, Toggles
     from .models import Model
 
-LEAST_BUDGET = 1024
-"""Tokens; the API takes no smaller thinking budget."""
-
-_EFFORTS = ((4_096, "low"), (16_384, "medium"), (49_152, "high"), (98_304, "xhigh"))
+USUAL_OUTPUT = 64_000
+"""The most tokens of a reply without `use_extended_output`."""
 
 
-def build(
-    messages: Sequence[Message], toggles: Toggles, system: str, tools: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """The request that continues `messages`; the stored history is not touched."""
-    limits = model(toggles["api_model"])
-    max_tokens = min(toggles["max_tokens"], limits.max_output)
-    request: dict[str, Any] = {
-        "model": toggles["api_model"],
-        "max_tokens": max_tokens,
-        "system": system,
-        "messages": for_request(messages),
-        **_thinking(limits, max_tokens, toggles),
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to the Messages API: its body without `stream`, and the betas that it names."""
+
+    body: dict[str, Any]
+    betas: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for all requests of a turn, so that nothing of it changes between a call and its result.
+
+    Attributes:
+        model: its id.
+        max_tokens: of a request that asks for no more.
+        most_output: what `max_tokens` can grow to.
+        system: the system prompt.
+        tools: the tools' definitions.
+        caching: whether the API may keep the prompt.
+        thinking: how the model thinks.
+        betas: what else is asked for.
+    """
+
+    model: str
+    max_tokens: int
+    most_output: int
+    system: str
+    tools: tuple[dict[str, Any], ...]
+    caching: bool
+    thinking: Thinking
+    betas: tuple[str, ...] = ()
+
+
+def most_output(limits: Model, toggles: Toggles) -> int:
+    """The most tokens of one reply, whatever `max_tokens` says."""
+    return limits.max_output if toggles["use_extended_output"] else min(limits.max_output, USUAL_OUTPUT)
+
+
+def terms(
+    toggles: Toggles,
+    limits: Model,
+    system: str,
+    tools: Sequence[dict[str, Any]],
+    messages: Sequence[Message] = (),
+) -> Terms:
+    """Settles the terms of a turn that begins after `messages`."""
+    most = most_output(limits, toggles)
+    max_tokens = min(toggles["max_tokens"], most)
+    short = tools and toggles["use_token_efficient_tools"] and SHORT_CALLS in limits.betas
+    return Terms(
+        model=toggles["api_model"],
+        max_tokens=max_tokens,
+        most_output=most,
+        system=system,
+        tools=tuple(tools),
+        caching=toggles["use_prompt_caching"],
+        thinking=settle(limits, toggles, max_tokens, for_request(messages), tools=bool(tools)),
+        betas=(SHORT_CALLS,) if short else (),
+    )
+
+
+def plan(messages: Sequence[Message], of: Terms, *, more_output: int = 0) -> Request:
+    """The request that continues `messages`; the history itself is not touched.
+
+    Args:
+        messages: the history, which the user's message or results end.
+        of: the terms of the turn.
+        more_output: tokens that the reply may have beyond the usual, as far as the model goes.
+    """
+    joined = for_request(messages)
+    body: dict[str, Any] = {
+        "model": of.model,
+        "max_tokens": min(of.max_tokens + more_output, of.most_output),
+        "system": marked_system(of.system) if of.caching else of.system,
+        "messages": marked(joined) if of.caching else joined,
+        **of.thinking.fields,
     }
-    if tools:
-        request["tools"] = list(tools)
-    return request
-
-
-def _thinking(limits: Model, max_tokens: int, toggles: Toggles) -> dict[str, Any]:
-    """Thinking in the form that the model takes, or nothing."""
-    budget = toggles["thinking_budget"]
-    if not toggles["use_streaming_thinking"]:
-        return {}
-    if limits.thinking == ADAPTIVE:
-        effort = next((name for most, name in _EFFORTS if budget <= most), "max")
-        return {
-            "thinking": {"type": "adaptive", "display": "summarized"},
-            "output_config": {"effort": effort},
-        }
-    budget = min(budget, max_tokens - 1)  # the API wants it below max_tokens
-    if limits.thinking == BUDGET and budget >= LEAST_BUDGET:
-        return {"thinking": {"type": "enabled", "budget_tokens": budget}}
-    return {}
+    if of.tools:
+        body["tools"] = list(of.tools)
+    return Request(body, (*of.thinking.betas, *of.betas))

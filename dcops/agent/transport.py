@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from .catalogue import Catalogue
 from .events import Fault
 from .sse import Decoder
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     import httpx2
+
+    from .request import Request
 
 CONNECT = 10.0
 """Seconds to reach the API."""
@@ -31,7 +34,11 @@ TOKENS_PER_SECOND = 128_000 / 3600
 
 
 class Transport:
-    """One HTTP client for all turns."""
+    """One HTTP client for all turns.
+
+    Attributes:
+        catalogue: the limits of models, asked by this client.
+    """
 
     def __init__(self, base_url: str | None, api_key: str) -> None:
         """Takes where the API is (None: the SDK's default) and the key; loads nothing yet."""
@@ -39,6 +46,7 @@ class Transport:
         self._api_key = api_key
         self._sdk: Any = None
         self._client: Any = None
+        self.catalogue = Catalogue(self._describe)
 
     @property
     def loaded(self) -> bool:
@@ -68,15 +76,13 @@ class Transport:
         )
 
     @asynccontextmanager
-    async def stream(
-        self, request: dict[str, Any], stall: float
-    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    async def stream(self, request: Request, stall: float) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """Sends a request; the events of the reply as the API words them, pings and errors included.
 
         Leaving the context closes the connection, which also stops the model.
 
         Args:
-            request: the body.
+            request: its body, and the betas that it names.
             stall: seconds without any event after which the stream counts as broken.
 
         Raises:
@@ -96,14 +102,14 @@ class Transport:
         except OSError as error:
             raise Fault("connection_error", _reason(error), mid_stream=begun) from error
 
-    async def whole(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def whole(self, request: Request) -> dict[str, Any]:
         """Sends a request, and returns the reply once all of it is there, as the API words it.
 
         Raises:
             Fault: refused, unreachable, no reply of the API, or too late; the request was sent once.
         """
         await self.load()
-        seconds = max(WHOLE, request["max_tokens"] / TOKENS_PER_SECOND)
+        seconds = max(WHOLE, request.body["max_tokens"] / TOKENS_PER_SECOND)
         try:
             async with asyncio.timeout(seconds) as limit, self._sent(request, stream=False) as response:
                 reply = orjson.loads(await response.aread())
@@ -119,13 +125,16 @@ class Transport:
         return dict(reply)
 
     @asynccontextmanager
-    async def _sent(self, request: dict[str, Any], *, stream: bool) -> AsyncIterator[httpx2.Response]:
+    async def _sent(self, request: Request, *, stream: bool) -> AsyncIterator[httpx2.Response]:
         import httpx2  # noqa: PLC0415
 
         begun = False
         try:
             async with self._client.messages.with_streaming_response.create(
-                **request, stream=stream, timeout=httpx2.Timeout(None, connect=CONNECT)
+                **request.body,
+                stream=stream,
+                extra_headers={"anthropic-beta": ",".join(request.betas)} if request.betas else None,
+                timeout=httpx2.Timeout(None, connect=CONNECT),
             ) as reply:
                 begun = True
                 yield reply.http_response
@@ -158,6 +167,11 @@ class Transport:
             raise Fault(
                 "stream_broken", f"the stream broke off: {_reason(error)}", mid_stream=True
             ) from error
+
+    async def _describe(self, model: str) -> Mapping[str, Any]:
+        await self.load()
+        answer: dict[str, Any] = await self._client.get(f"/v1/models/{model}", cast_to=object)
+        return answer
 
     async def close(self) -> None:
         """Closes the client's connections."""

@@ -56,6 +56,12 @@ _KINDS = {
     "tool_choice": dict,
 }
 _KIND_NAMES = {str: "string", list: "list", int: "integer", dict: "dictionary"}
+_THINKING_FIELDS = {
+    "enabled": {"type", "display", "budget_tokens"},
+    "adaptive": {"type", "display"},
+    "between_tools": {"type"},
+    "disabled": {"type"},
+}
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _EXTRA = "Extra inputs are not permitted"
 
@@ -83,7 +89,8 @@ def validate(
         _tool_problems(tools),
         _choice_problems(request.get("tool_choice"), tools),
         () if counting else _limit_problems(request),
-        _thinking_problems(request),
+        _thinking_problems(request, beta=beta),
+        _effort_problems(request),
         history_problems(request, issued or Issued()),
         cache_problems(request),
     )
@@ -133,6 +140,9 @@ def _custom_tool_problems(tool: dict[str, Any], path: str) -> Iterator[str]:
         yield f"{path}.name: Field required"
     elif not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
         yield f"{path}.name: String should match pattern '^{_TOOL_NAME.pattern}$'"
+    eager = tool.get("eager_input_streaming")
+    if eager is not None and not isinstance(eager, bool):
+        yield f"{path}.eager_input_streaming: Input should be a valid boolean"
     schema = tool.get("input_schema")
     if not isinstance(schema, dict):
         yield f"{path}.input_schema: Field required"
@@ -168,15 +178,17 @@ def _limit_problems(request: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _thinking_problems(request: dict[str, Any]) -> Iterator[str]:
+def _thinking_problems(request: dict[str, Any], *, beta: bool) -> Iterator[str]:
     thinking = request.get("thinking")
     if not thinking:
         return
     kind = thinking.get("type")
-    if kind not in ("enabled", "adaptive", "between_tools", "disabled"):
+    if kind not in _THINKING_FIELDS:
         yield "thinking: Input tag does not match any of: 'adaptive', 'between_tools', 'disabled', 'enabled'"
         return
-    allowed = {"type", "display", *(["budget_tokens"] if kind == "enabled" else [])}
+    allowed = _THINKING_FIELDS[kind] | (
+        {"block_binding"} if beta and kind in ("enabled", "adaptive") else set()
+    )
     for name in thinking.keys() - allowed:
         yield f"thinking.{kind}.{name}: {_EXTRA}"
     if not models.accepts_thinking(request["model"], kind):
@@ -186,6 +198,12 @@ def _thinking_problems(request: dict[str, Any]) -> Iterator[str]:
     choice = (request.get("tool_choice") or {}).get("type")
     if kind in ("enabled", "adaptive") and choice in ("any", "tool"):
         yield "Thinking may not be enabled when tool_choice forces tool use."
+
+
+def _effort_problems(request: dict[str, Any]) -> Iterator[str]:
+    level = (request.get("output_config") or {}).get("effort")
+    if level is not None and not models.accepts_effort(request["model"], level):
+        yield f"output_config.effort: '{level}' is not supported for this model."
 
 
 def _budget_problems(budget: Any, limit: int | None) -> Iterator[str]:

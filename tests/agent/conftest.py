@@ -12,12 +12,14 @@ import pytest
 
 from dcops.agent import attempts
 from dcops.agent.assembler import Assembler
+from dcops.agent.catalogue import Catalogue
 from dcops.agent.events import Event, Fault
 from dcops.agent.journal.journal import Journal
 from dcops.agent.loop import TurnRunner
 from dcops.agent.toggles import Schema
 from dcops.agent.tools.registry import default_registry
 from dcops.scripted_model.issued import Issued
+from dcops.scripted_model.models import MODELS
 from dcops.scripted_model.validator import validate
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dcops.agent.journal.records import Turn
+    from dcops.agent.request import Request
     from dcops.agent.tools.registry import Registry
 
 TOGGLES = Schema.load().complete({})
@@ -92,6 +95,10 @@ class Say:
                 return block, []
 
 
+def _bare(block: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in block.items() if name != "cache_control"}
+
+
 class PlayedModel:
     """Stands where the transport stands; an item of a reply is an event, a fault to raise, or a wait."""
 
@@ -99,13 +106,23 @@ class PlayedModel:
         self.replies: list[list[Any]] = []
         self.requests: list[dict[str, Any]] = []
         self.streamed: list[bool] = []
+        self.betas: list[tuple[str, ...]] = []
+        self.catalogue = Catalogue(self._describe)
         self.closed = 0
         self._issued = Issued()
 
+    def messages(self, number: int) -> list[dict[str, Any]]:
+        """The messages of a request, without the marks for the API's cache."""
+        return [
+            {**message, "content": [_bare(block) for block in message["content"]]}
+            for message in self.requests[number]["messages"]
+        ]
+
+    async def _describe(self, model: str) -> dict[str, Any]:
+        return MODELS[model]
+
     @asynccontextmanager
-    async def stream(
-        self, request: dict[str, Any], stall: float
-    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    async def stream(self, request: Request, stall: float) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         del stall
         reply = self._asked(request, stream=True)
         try:
@@ -113,17 +130,18 @@ class PlayedModel:
         finally:
             self.closed += 1
 
-    async def whole(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def whole(self, request: Request) -> dict[str, Any]:
         assembler = Assembler()
         async for event in self._play(self._asked(request, stream=False)):
             assembler.feed(event)
         return {**assembler.message, "content": list(assembler.blocks.values())}
 
-    def _asked(self, request: dict[str, Any], *, stream: bool) -> list[Any]:
-        asked = json.loads(json.dumps(request))
-        problems = validate({**asked, "stream": stream}, self._issued)
+    def _asked(self, request: Request, *, stream: bool) -> list[Any]:
+        asked = json.loads(json.dumps(request.body))
+        problems = validate({**asked, "stream": stream}, self._issued, beta=bool(request.betas))
         assert problems == []
         self.requests.append(asked)
+        self.betas.append(request.betas)
         self.streamed.append(stream)
         if not self.replies:
             raise Fault("script_over", "the test has no more replies")

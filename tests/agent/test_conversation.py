@@ -142,7 +142,7 @@ def test_a_pause_holds_a_retry_and_what_is_steered_meanwhile_goes_along(
         await asyncio.wait_for(task, 5)
 
     asyncio.run(test())
-    assert _texts(house.model.requests[1]["messages"][-1]) == ["go", "rather left"]
+    assert _texts(house.model.messages(1)[-1]) == ["go", "rather left"]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_thinking_that_was_not_signed_is_left_out_and_the_rest_kept(house: Any, 
     turn = asyncio.run(house.turn("go", unsigned, say.reply(say.text("done"))))
     assert turn.state == "done"
     assert (
-        house.model.requests[0]["messages"] == house.model.requests[1]["messages"]
+        house.model.messages(0) == house.model.messages(1)
     )  # nothing to go on behind
     signed = say.reply(say.thinking("whole"), say.text("and so"))[:-3]
     asyncio.run(house.turn("more", signed, say.reply(say.text("on"))))
@@ -311,7 +311,7 @@ def test_h7_thinking_goes_back_as_it_came(house: Any, say: Any, probe: Probe) ->
     reply = say.reply(*blocks, stop="tool_use")
     reply = [event for event in reply if event.get("delta", {}).get("thinking") != ""]
     asyncio.run(house.turn("go", reply, say.reply(say.text("done"))))
-    assert house.model.requests[1]["messages"][1]["content"] == blocks
+    assert house.model.messages(1)[1]["content"] == blocks
     asked = [{**request, "messages": None} for request in house.model.requests]
     assert asked[0]["thinking"] == asked[1]["thinking"]
     assert asked[0]["model"] == asked[1]["model"]
@@ -357,8 +357,8 @@ def test_h20_a_paused_reply_is_sent_back_unchanged_with_nothing_behind_it(
         await asyncio.wait_for(task, 5)
 
     asyncio.run(test())
-    assert house.model.requests[1]["messages"][1:] == [{"role": "assistant", "content": [block]}]
-    assert _texts(house.model.requests[2]["messages"][-1]) == ["rather left"]
+    assert house.model.messages(1)[1:] == [{"role": "assistant", "content": [block]}]
+    assert _texts(house.model.messages(2)[-1]) == ["rather left"]
 
 
 def test_a_stop_for_tools_without_a_call_ends_the_turn_as_it_is(house: Any, say: Any) -> None:
@@ -465,7 +465,7 @@ def test_use_response_chunking_off_ends_the_turn_after_the_results(
     assert len(house.model.requests) == 1
     assert house.problems() == []
     asyncio.run(house.turn("and now?", say.reply(say.text("done"))))
-    following = house.model.requests[1]["messages"][-1]["content"]
+    following = house.model.messages(1)[-1]["content"]
     assert [block["type"] for block in following] == ["tool_result", "text"]
     assert following[1]["text"] == "and now?"
 

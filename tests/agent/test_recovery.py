@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 RUN = """
 import asyncio, json, pathlib, sys
 from contextlib import asynccontextmanager
+from dcops.agent.catalogue import Catalogue
 from dcops.agent.journal.journal import Journal
 from dcops.agent.loop import TurnRunner
 from dcops.agent.tools.registry import default_registry
 
 class Model:
+    catalogue = Catalogue(lambda name: asyncio.sleep(0, {}))
     @asynccontextmanager
     async def stream(self, request, stall):
         async def play():

@@ -11,12 +11,14 @@ import pytest
 
 from dcops.agent import transport as transport_module
 from dcops.agent.events import Fault
+from dcops.agent.request import Request
 from dcops.agent.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-REQUEST = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+BODY = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+REQUEST = Request(BODY, ("one-beta", "two-beta"))
 STALL = 20.0
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 
@@ -101,7 +103,8 @@ def test_events_come_as_they_were_sent_pings_errors_and_unknown_ones_included() 
     head, body = server.requests[0]
     assert b"authorization: bearer " + b"k" * 64 in head
     assert b"post /v1/messages " in head
-    assert body == {**REQUEST, "stream": True}
+    assert body == {**BODY, "stream": True}
+    assert b"anthropic-beta: one-beta,two-beta\r\n" in head
 
 
 def test_an_event_comes_before_the_stream_ends() -> None:
@@ -297,10 +300,10 @@ def _answered(body: bytes, length: int | None = None) -> Callable[..., Awaitable
 
 def test_h18_a_large_reply_can_be_asked_for_whole() -> None:
     """The SDK refuses this without a stream unless it is told how long to wait."""
-    request = {**REQUEST, "max_tokens": 128_000}
+    request = Request({**BODY, "max_tokens": 128_000})
     reply, server = _whole(_answered(json.dumps(MESSAGE).encode()), request)
     assert reply == MESSAGE
-    assert server.requests[0][1] == {**request, "stream": False}
+    assert server.requests[0][1] == {**request.body, "stream": False}
 
 
 @pytest.mark.parametrize(

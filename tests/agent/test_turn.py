@@ -95,7 +95,7 @@ def test_calls_run_and_their_results_go_back(house: Any, say: Any) -> None:
     assert results["c1"]["content"][0]["text"] == "one\n"
     assert "apple" in results["c2"]["content"][0]["text"]
     assert [block["tool_use_id"] for block in house.messages[2]["content"]] == ["c1", "c2"]
-    assert house.model.requests[1]["messages"] == house.messages[:3]
+    assert house.model.messages(1) == house.messages[:3]
     assert house.customs("tool.output") == [{"call": "c1", "text": "one\n"}]
     assert [value["status"] for value in house.customs("tool.finished")] == ["ok", "ok"]
     assert house.problems() == []
@@ -107,7 +107,7 @@ def test_a_second_turn_sees_the_first(house: Any, say: Any) -> None:
         await house.turn("two", say.reply(say.text("second")))
 
     asyncio.run(both())
-    texts = [message["content"][0]["text"] for message in house.model.requests[1]["messages"]]
+    texts = [message["content"][0]["text"] for message in house.model.messages(1)]
     assert texts == ["one", "first", "two"]
 
 
@@ -119,7 +119,7 @@ def test_toggles_decide_what_is_asked_and_told(house: Any, say: Any) -> None:
     assert not any(name.startswith("REASONING") for name in _names(house))
     assert house.results()["c"]["content"][0]["text"] == "x\n"
     assert house.model.requests[0]["max_tokens"] == 77
-    assert "thinking" not in house.model.requests[0]
+    assert house.model.requests[0]["thinking"] == {"type": "disabled"}
     assert house.messages[1]["content"][0] == say.thinking("hm")  # what was said is kept all the same
 
 
@@ -280,7 +280,7 @@ def test_a_pause_is_resumed_with_the_same_content(house: Any, say: Any) -> None:
     search = {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}
     turn = asyncio.run(house.turn("go", say.reply(search, stop="pause_turn"), say.reply(say.text("found"))))
     assert turn.state == "done"
-    assert house.model.requests[1]["messages"][-1] == {"role": "assistant", "content": [search]}
+    assert house.model.messages(1)[-1] == {"role": "assistant", "content": [search]}
 
 
 def test_an_empty_reply_leaves_nothing_behind(house: Any, say: Any) -> None:
@@ -381,7 +381,7 @@ def test_a_text_cut_in_the_middle_is_kept_as_far_as_it_was_seen(house: Any, say:
     asyncio.run(house.turn("hi", say.reply(say.text("one two three"))[:4], say.reply(say.text("three"))))
     assert house.messages[1]["content"] == [say.text("one two ")]
     assert house.messages[2]["content"][0]["text"].startswith("[Your reply was cut off here by a fault: ")
-    assert house.model.requests[1]["messages"] == house.messages[:3]
+    assert house.model.messages(1) == house.messages[:3]
     assert house.messages[3]["content"] == [say.text("three")]
 
 

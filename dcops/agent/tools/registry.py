@@ -29,10 +29,19 @@ class Registry:
         """All names."""
         return tuple(self._tools)
 
-    def definitions(self) -> list[dict[str, Any]]:
-        """What the API is told about the tools."""
+    def definitions(self, *, eager: bool = False) -> list[dict[str, Any]]:
+        """What the API is told about the tools.
+
+        Args:
+            eager: whether the model can stream large inputs as it writes them.
+        """
         return [
-            {"name": tool.name, "description": tool.description, "input_schema": tool.input_schema}
+            {
+                "name": tool.name,
+                "description": tool.description,
+                "input_schema": tool.input_schema,
+                **({"eager_input_streaming": True} if eager and getattr(tool, "large_input", False) else {}),
+            }
             for tool in self._tools.values()
         ]
 
