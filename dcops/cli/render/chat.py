@@ -89,6 +89,8 @@ class TextView:
             self._do(f"{self._tools.get(call, 'tool')} finished  {_end(value)}")
         elif name == "retry":
             self._do(f"retry {value.get('attempt')}: {value.get('reason')}")
+        elif name == "reply.cut":
+            self._do(f"the reply was cut: {value.get('reason')}")
         elif name == "paused":
             self._do("paused" if value.get("paused") else "goes on")
         elif name == "turn.interrupted":

@@ -57,6 +57,12 @@ class Model:
         caller = hashlib.sha256(key.encode()).hexdigest()
         httpx2.put(f"{self.url}/scripts/{caller}", json=script).raise_for_status()
 
+    def requests(self, key: str) -> list[dict[str, Any]]:
+        """What the caller asked since its script was set."""
+        caller = hashlib.sha256(key.encode()).hexdigest()
+        answer = httpx2.get(f"{self.url}/scripts/{caller}/requests").raise_for_status()
+        return list(answer.json()["requests"])
+
     def open_gate(self, key: str, gate: str) -> None:
         caller = hashlib.sha256(key.encode()).hexdigest()
         httpx2.post(f"{self.url}/scripts/{caller}/gates/{gate}").raise_for_status()
@@ -219,6 +225,13 @@ def make_agent(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterat
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Agent]:
     """One instance for all tests that leave its control files and its script alone."""
+    with agents(tmp_path_factory, model) as make:
+        yield make().start().ready()
+
+
+@pytest.fixture(scope="module")
+def scripted(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Agent]:
+    """One instance for the tests of a module, each of which sets its script."""
     with agents(tmp_path_factory, model) as make:
         yield make().start().ready()
 
