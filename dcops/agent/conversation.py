@@ -7,8 +7,9 @@ has exactly one result.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -16,6 +17,8 @@ from . import events, history, prompts, request
 from .attempts import Attempts
 from .calls.dispatch import Dispatch
 from .events import Fault
+from .journal.records import Tokens
+from .limits import Limits
 from .reply import CUT_BY_LENGTH, Reply
 from .tools.tool import ToolContext
 from .transcript import Transcript
@@ -56,7 +59,11 @@ class Parts:
 
 
 class Conversation:
-    """The replies and calls of one turn, with its toggles pinned."""
+    """The replies and calls of one turn, with its toggles pinned.
+
+    Attributes:
+        limits: what the turn may use up.
+    """
 
     def __init__(
         self, turn: Turn, parts: Parts, toggles: Toggles, recorder: Recorder, look: Callable[[], None]
@@ -76,6 +83,7 @@ class Conversation:
         self._terms: Terms | None = None
         self._recorder = recorder
         self._look = look
+        self.limits = Limits(toggles, time.monotonic())
         own = parts.journal.session(turn.session).workspace
         self._workspace = parts.workspace / (own or "")
         self._transcript = Transcript(turn.session, parts.journal, recorder)
@@ -101,6 +109,7 @@ class Conversation:
 
         Raises:
             Fault: it cannot go on; `break_off` makes the history valid.
+            LimitReached: it must not go on; the same.
         """
         await self._transcript.load()
         self._terms = self._terms or await self._settle()
@@ -192,6 +201,8 @@ class Conversation:
             await self._ready()
             if self._transcript.reply is None:  # a paused reply is sent back with nothing behind it
                 self._heed()
+            self.limits.check(time.monotonic(), self._parts.journal.tokens_today().total)
+            self.limits.requests += 1
             try:
                 reply = await self._read()
             except Fault as fault:
@@ -212,14 +223,26 @@ class Conversation:
             self._transcript.calls(),
             thinking=self._toggles["use_streaming_thinking"],
         )
-        if self._attempts.whole:
-            for event in as_events(await self._parts.transport.whole(self._request())):
-                reply.take(event)
-        else:
-            await self._stream(reply)
+        try:
+            if self._attempts.whole:
+                for event in as_events(await self._parts.transport.whole(self._request())):
+                    reply.take(event)
+            else:
+                await self._stream(reply)
+        finally:
+            self._count(reply.usage)
         if not reply.done:
             raise Fault("stream_ended", "the stream ended before the reply did", mid_stream=True)
         return reply
+
+    def _count(self, usage: dict[str, Any]) -> None:
+        """Tells and counts what a reply has cost, once, whatever became of it."""
+        if not usage:
+            return
+        tokens, journal = Tokens.of(usage), self._parts.journal
+        self.limits.output_tokens += tokens.output
+        self._recorder.emit(events.custom("usage", usage))
+        self._recorder.note(lambda: journal.count_tokens(tokens))
 
     async def _stream(self, reply: Reply) -> None:
         stall = self._toggles["stall_seconds"]

@@ -136,7 +136,8 @@ def custom(name: str, value: dict[str, Any]) -> Event:
             (status is ``ok``, ``error``, ``timeout``, ``interrupted`` or ``not_run``), ``usage``
             (the API's counters of one reply), ``reply.cut {reason}`` (a reply is incomplete),
             ``retry {attempt, reason, seconds}`` (after a fault the model is asked again in so many seconds),
-            ``paused {paused}``, ``drain``, ``turn.interrupted {reason}``.
+            ``paused {paused}``, ``drain``, ``turn.interrupted {reason}``,
+            ``turn.limited {limit, value}``.
         value: the data, a JSON object.
     """
     return Event("CUSTOM", {"name": name, "value": value})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,17 +21,16 @@ _UNITS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """A limit that a turn has reached: its name, which is the turn's stop reason, and its value."""
+class LimitReached(Exception):
+    """A turn has used up what it may: `limit` names which, as the turn's stop reason does, `value` how much.
 
-    limit: str
-    value: int
+    The text says why the turn ends, as half a sentence.
+    """
 
-    @property
-    def reason(self) -> str:
-        """Why the turn ends, as half a sentence."""
-        return f"the limit of {self.value} {_UNITS[self.limit]} was reached ({_TOGGLES[self.limit]})"
+    def __init__(self, limit: str, value: int) -> None:
+        super().__init__(f"the limit of {value} {_UNITS[limit]} was reached ({_TOGGLES[limit]})")
+        self.limit = limit
+        self.value = value
 
 
 class Limits:
@@ -50,8 +48,12 @@ class Limits:
         self.requests = 0
         self.output_tokens = 0
 
-    def reached(self, now: float, tokens_today: int) -> Reached | None:
-        """The limit that forbids one more request, if there is one."""
+    def check(self, now: float, tokens_today: int) -> None:
+        """Whether one more request may be made.
+
+        Raises:
+            LimitReached: It may not.
+        """
         used = {
             "max_requests": self.requests,
             "max_seconds": now - self._began,
@@ -60,16 +62,10 @@ class Limits:
         }
         for limit, most in self._most.items():
             if most and used[limit] >= most:
-                return Reached(limit, most)
-        return None
+                raise LimitReached(limit, most)
 
     @property
-    def seconds(self) -> Reached | None:
-        """What the turn has reached once so many seconds are over; None when it may take any time."""
+    def seconds(self) -> LimitReached | None:
+        """What ends the turn once so many seconds are over; None when it may take any time."""
         most = self._most["max_seconds"]
-        return Reached("max_seconds", most) if most else None
-
-    @property
-    def has_budget(self) -> bool:
-        """Whether the tokens of the day matter."""
-        return bool(self._most["daily_token_budget"])
+        return LimitReached("max_seconds", most) if most else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import events, history
+from . import history
 from .assembler import Assembler, Ended, Piece, Started, Stopped
 from .calls.call import Call
 from .calls.gate import Gate
@@ -79,6 +79,12 @@ class Reply:
         """Whether any part of it came; before that its request can be sent again."""
         return bool(self._assembler.blocks)
 
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The API's counters as far as they came; empty when none came."""
+        usage = self._assembler.message.get("usage")
+        return usage if isinstance(usage, dict) else {}
+
     def close(self, cut: str = "") -> Message | None:
         """Saves and returns the reply as it goes into the history; None when there is nothing to keep.
 
@@ -112,9 +118,8 @@ class Reply:
                 self._recorder.put(self.position, history.assistant(self._ended()))
                 if block["type"] == "tool_use":
                     self._seal(block, fault)
-            case Stopped(reason, usage):
+            case Stopped(reason):
                 self.stop_reason = reason
-                emit(events.custom("usage", usage))
                 self._start(self._gate.stopped(reason))
 
     def _recognise(self, block: Block) -> None:

@@ -12,6 +12,7 @@ import structlog
 from . import events, history
 from .conversation import Conversation
 from .events import Fault
+from .limits import LimitReached
 from .recorder import Recorder
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class TurnRun:
         self._recorder = Recorder(parts.journal, turn, parts.seen)
         self._conversation = Conversation(turn, parts, toggles, self._recorder, self._look)
         self._broken_off: Ending | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        if limit := self._conversation.limits.seconds:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(limit.value, lambda: self._break_off(self._limited(limit)))
         self._work = asyncio.create_task(self._conversation.run())
 
     async def run(self) -> bool:
@@ -55,6 +60,9 @@ class TurnRun:
         except Exception:  # only the journal can fail here, so nothing can be said in it
             log.exception("turn.lost", session=self.turn.session, turn=self.turn.id)
             return False
+        finally:
+            if self._timer:
+                self._timer.cancel()
         return True
 
     async def _ended(self) -> bool:
@@ -119,6 +127,8 @@ class TurnRun:
             case None:
                 told = events.run_finished(self.turn.session, self.turn.id, stop_reason=work.result())
                 return Ending("done", "", (told,))
+            case LimitReached() as limit:
+                return self._limited(limit)
             case Fault() as fault:
                 log.warning("turn.fault", session=self.turn.session, turn=self.turn.id, code=fault.code)
                 state = "interrupted" if fault.mid_stream else "failed"
@@ -129,6 +139,12 @@ class TurnRun:
                 reason = f"a fault in the agent ({type(error).__name__})"
                 told = events.run_error(f"{type(error).__name__}: {error}", "internal_error")
                 return Ending("failed", reason, (_interrupted(reason), told))
+
+    def _limited(self, limit: LimitReached) -> Ending:
+        log.info("turn.limited", session=self.turn.session, turn=self.turn.id, limit=limit.limit)
+        limited = events.custom("turn.limited", {"limit": limit.limit, "value": limit.value})
+        told = events.run_finished(self.turn.session, self.turn.id, stop_reason=limit.limit)
+        return Ending("limited", str(limit), (limited, told))
 
     async def _end(self, ending: Ending) -> bool:
         """Makes the history valid, whatever happened, and closes the turn; false if it must go on."""

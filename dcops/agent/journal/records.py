@@ -84,7 +84,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One user input and all that follows; `state` is running, done, stopped, interrupted or failed."""
+    """One user input and all that follows; `state`: running, done, limited, stopped, interrupted, failed."""
 
     id: str
     session: str
@@ -125,7 +125,8 @@ class Tokens:
     def of(cls, usage: Mapping[str, Any]) -> Tokens:
         """The tokens of one reply, from the API's counters; what those leave out counts as none."""
         names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-        return cls(*(int(usage.get(name) or 0) for name in names))
+        counts = (usage.get(name) for name in names)
+        return cls(*(count if type(count) is int else 0 for count in counts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,8 @@ class TextView:
             self._do("paused" if value.get("paused") else "goes on")
         elif name == "turn.interrupted":
             self._do(f"interrupted: {value.get('reason')}")
+        elif name == "turn.limited":
+            self._do(f"ended by its limit {value.get('limit')}: {value.get('value')}")
 
     def _output(self, call: str, text: str) -> None:
         """Hold back only what is no whole line yet, so that tools side by side do not mix their lines."""
