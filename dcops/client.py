@@ -343,7 +343,8 @@ def refusal(response: Response, what: str) -> DcopsError:
     }
     # That is the proxy's own answer: the agent itself may be well.
     shut = error.get("code") == "DC-MAINTENANCE"
-    code = "DC-MAINTENANCE" if shut else codes.get(response.status, "DC-ANSWER")
+    known = {"DC-MAINTENANCE": "DC-MAINTENANCE", "turns_off": "DC-TURNS-OFF"}
+    code = known.get(str(error.get("code"))) or codes.get(response.status, "DC-ANSWER")
     do = do or ("dcops maintenance off, when it is over" if shut else "See `dcops logs`.")
     return PreconditionMissing(code, said, why=message, do=do, **detail)
 

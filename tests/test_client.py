@@ -189,6 +189,16 @@ def test_a_refusal_tells_what_the_agent_said(
     assert said.detail["error"]["turn"] == "t9"
 
 
+@pytest.mark.parametrize(
+    ("told", "code"), [("turns_off", "DC-TURNS-OFF"), ("DC-MAINTENANCE", "DC-MAINTENANCE")]
+)
+def test_a_decision_of_the_operators_is_told_from_a_fault(server: Server, told: str, code: str) -> None:
+    server.answers = [answer(503, {"error": {"code": told, "message": "Not now.", "do": "Wait."}})]
+    with pytest.raises(PreconditionMissing) as caught:
+        Client(server.url).start_turn("s", "hello")
+    assert caught.value.code == code
+
+
 def test_an_answer_that_is_no_json(server: Server) -> None:
     server.answers = [
         lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnope")

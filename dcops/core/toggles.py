@@ -123,6 +123,14 @@ def switched_off(values: Mapping[str, Any], name: str, schema: Mapping[str, Any]
     return wanted
 
 
+def switched_on(values: Mapping[str, Any], name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with a toggle on, and with it what it needs."""
+    wanted, needed = {**values, name: True}, name
+    while needed := _lacking(needed, effective(wanted, schema), schema):
+        wanted[needed] = True
+    return wanted
+
+
 def master(schema: Mapping[str, Any]) -> str:
     """The switch that lets new turns start (``x-master``); empty where there is none."""
     found = (name for name, declared in declarations(schema).items() if declared.get("x-master") is True)

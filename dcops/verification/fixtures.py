@@ -67,18 +67,31 @@ def model(target: Target, twin: Twin) -> Iterator[Model]:
 
 
 @pytest.fixture
-def toggles(agent: Client, twin: Twin, target: Target) -> Iterator[Toggles]:
-    """The twin's toggles; they are put back after the check."""
-    if not target.schema.get("properties"):
-        pytest.skip("this implementation declares no toggles")
+def _toggles(agent: Client, twin: Twin, target: Target) -> Iterator[Toggles]:
+    """Also where there are none."""
     toggles = Toggles(agent, twin, target)
     yield toggles
     toggles.restore()
 
 
 @pytest.fixture
-def conversation(agent: Client) -> Iterator[Conversation]:
+def toggles(_toggles: Toggles) -> Toggles:
+    """The twin's toggles; they are put back after the check."""
+    if not _toggles.declared:
+        pytest.skip("this implementation declares no toggles")
+    return _toggles
+
+
+@pytest.fixture
+def usual_course(_toggles: Toggles) -> None:
+    """Turns start and go on as they do by default, also where the environment wants it otherwise."""
+    _toggles.take_usual_course()
+
+
+@pytest.fixture
+def conversation(agent: Client, _toggles: Toggles) -> Iterator[Conversation]:
     """A session that is removed after the check, which is skipped where there are no sessions."""
+    _toggles.take_usual_course()
     try:
         session = agent.create_session(synthetic=True)
     except DcopsError as error:

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import ast
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dcops.core.toggles import effective
 from dcops.core.verification import SUITES
 from dcops.verification.probe import probe
 from dcops.verification.reach import client_of
 from dcops.verification.runner import SUITES_DIRECTORY, run_suites
 
 ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((ROOT / "dcops/agent/toggles.schema.json").read_bytes())
 
 
 @pytest.mark.slow
@@ -23,6 +27,18 @@ def test_the_real_agent_passes(real_agent: Any, suite: Any) -> None:
     assert wrong == {}
     assert report.incomplete == ""
     assert report.verdict == "pass", [check for check in report.checks if check.outcome == "failed"]
+
+
+@pytest.mark.slow
+def test_the_agent_passes_also_where_its_environment_has_switched_it_off(
+    start_twin: Any, scripted_model: Any
+) -> None:
+    """With the values as dcops delivers them: all of them."""
+    values = effective({"take_turns": False, "use_response_chunking": False}, SCHEMA)
+    twin = start_twin([sys.executable, "-m", "dcops.agent"], scripted_model, schema=SCHEMA, values=values)
+    report = run_suites(twin.target, ["smoke", "toggles"], handlers=twin, time_limit=200)
+    assert {check.id: check.message for check in report.checks if check.outcome != "passed"} == {}
+    assert json.loads((twin.directory / "control/toggles.json").read_bytes())["values"] == values
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ SECONDS = 60.0
 SMALL = {"max_tokens": 16, "use_streaming_thinking": False}
 
 
+@pytest.mark.usefixtures("usual_course")
 def test_turn(agent: Client, target: Target) -> None:
     if not target.live:
         pytest.skip("live checks spend tokens: ask for them with --live")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from dcops.core.toggles import digest
-from dcops.errors import NotFound
+from dcops.core.toggles import digest, effective, master, validate
+from dcops.errors import NotFound, PreconditionMissing
 from dcops.verification.conversation import joined, of_kind
 from dcops.verification.expectations import eventually, expect
 from dcops.verification.model import call, reply, text, thinking
@@ -42,16 +42,16 @@ def test_values_given(target: Target) -> None:
 
 
 def test_in_force(agent: Client, toggles: Toggles) -> None:
-    defaults = {name: declaration["default"] for name, declaration in toggles.declared.items()}
+    wanted = effective(toggles.values, toggles.schema)
     try:
         values = agent.toggles()["values"]
     except NotFound:
         pytest.skip("this implementation has no /v1/toggles")
-    expect("values in GET /v1/toggles", expected=defaults | toggles.values, got=values)
+    expect("values in GET /v1/toggles", expected=wanted, got=values)
 
 
 def test_flip(toggle: str, agent: Client, toggles: Toggles) -> None:
-    other = another_value(toggles.declared[toggle], toggles.get(toggle))
+    other = another_value(toggle, toggles)
     toggles.set(**{toggle: other})
     try:
         got = agent.toggles()["values"][toggle]
@@ -63,6 +63,28 @@ def test_flip(toggle: str, agent: Client, toggles: Toggles) -> None:
 def test_bad_value_refused(toggle: str, toggles: Toggles) -> None:
     for value in bad_values(toggles.declared[toggle]):
         _expect_refused(toggles, f"{toggle} = {value!r}", {toggle: value})
+
+
+def test_rules_refused(toggles: Toggles) -> None:
+    for name, declared in toggles.declared.items():
+        needed, other = declared.get("x-needs"), declared.get("x-less-than")
+        if needed and declared["type"] == "boolean":
+            _expect_refused(toggles, f"{name} on and {needed} off", {name: True, needed: False})
+        if other:
+            most = min(toggles.get(other), declared.get("maximum", toggles.get(other)))
+            values = {name: most, other: most} | ({needed: True} if needed else {})
+            _expect_refused(toggles, f"{name} no less than {other}", toggles.changed(values))
+
+
+def test_master_switch(toggles: Toggles, agent: Client, conversation: Conversation) -> None:
+    switch = master(toggles.schema)
+    if not switch:
+        pytest.skip("this implementation declares no master switch")
+    toggles.set(**{switch: False})
+    with pytest.raises(PreconditionMissing) as refused:
+        conversation.say("Are you there?")
+    expect(f"refusal of a turn with {switch} off", expected="DC-TURNS-OFF", got=refused.value.code)
+    expect(f"GET /readyz with {switch} off", expected=(True, []), got=agent.ready())
 
 
 def test_unknown_toggle_refused(toggles: Toggles) -> None:
@@ -118,14 +140,15 @@ def test_reach_the_model(toggles: Toggles, model: Model, conversation: Conversat
     expect("model and max_tokens of the next request", expected=wanted, got=got)
 
 
-def another_value(declaration: Mapping[str, Any], value: Any) -> Any:
-    """A valid value that differs from this one; skips where the schema does not tell one."""
+def another_value(name: str, toggles: Toggles) -> Any:
+    """A valid value that differs from the one in force; skips where the schema does not tell one."""
+    declaration, value = toggles.declared[name], toggles.get(name)
     numbers = [declaration[bound] for bound in ("minimum", "maximum") if bound in declaration]
     candidates = [*declaration.get("enum", []), *numbers, declaration["default"]]
     if declaration.get("type") == "boolean":
         candidates = [not value]
     for candidate in candidates:
-        if candidate != value:
+        if candidate != value and not validate(toggles.changed({name: candidate}), toggles.schema):
             return candidate
     if isinstance(value, str):
         other = f"{value}-other"
