@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .transport import Transport
 
 CUT_REPLIES = 2
-"""How often in a row a turn goes on after a reply whose calls max_tokens cut."""
+"""How often in a row a turn goes on after a reply whose calls max_tokens cut, each time with more room."""
 
 log = structlog.get_logger(__name__)
 
@@ -134,8 +134,14 @@ class Conversation:
             case "max_tokens" | "model_context_window_exceeded":
                 self._recorder.emit(events.custom("reply.cut", {"reason": f"it ended with {reason}"}))
                 self._lengthened += 1
-                return called and self._lengthened <= CUT_REPLIES
+                unsaid = message is None and reason == "max_tokens"  # it was all spent on thinking
+                return (called or (unsaid and self._can_grow)) and self._lengthened <= CUT_REPLIES
         return False
+
+    @property
+    def _can_grow(self) -> bool:
+        assert self._terms is not None, "they are settled before anything is asked"
+        return self._terms.max_tokens < self._terms.most_output
 
     async def break_off(self, reason: str) -> None:
         """Ends what runs and makes the history valid; `reason` is half a sentence."""
@@ -286,7 +292,8 @@ class Conversation:
     def _request(self) -> Request:
         assert self._terms is not None, "they are settled before anything is asked"
         log.debug("request", session=self._turn.session, turn=self._turn.id, model=self._terms.model)
-        return request.plan(self._transcript.messages, self._terms)
+        more = self._lengthened * self._terms.max_tokens
+        return request.plan(self._transcript.messages, self._terms, more_output=more)
 
     async def _answer(self, message: Message | None) -> bool:
         """Answers a reply's calls once they have ended; whether something that was steered went along."""

@@ -204,9 +204,7 @@ def test_thinking_that_was_not_signed_is_left_out_and_the_rest_kept(house: Any, 
     unsigned = say.reply(say.thinking("half a"))[:3]
     turn = asyncio.run(house.turn("go", unsigned, say.reply(say.text("done"))))
     assert turn.state == "done"
-    assert (
-        house.model.messages(0) == house.model.messages(1)
-    )  # nothing to go on behind
+    assert house.model.messages(0) == house.model.messages(1)  # nothing to go on behind
     signed = say.reply(say.thinking("whole"), say.text("and so"))[:-3]
     asyncio.run(house.turn("more", signed, say.reply(say.text("on"))))
     assert house.messages[-3]["content"] == [say.thinking("whole"), say.text("and so")]
@@ -289,6 +287,43 @@ def test_h4_a_cut_reply_keeps_what_ran_says_what_was_cut_and_is_gone_on_with(
     assert house.customs("reply.cut") == [{"reason": f"it ended with {stop}"}]
     assert house.events[-1].data["result"] == {"stop_reason": "end_turn"}
     assert house.problems() == []
+
+
+def test_h4_what_was_cut_gets_more_room_as_far_as_the_model_goes(house: Any, say: Any, probe: Probe) -> None:
+    def cut(n: int) -> list[Any]:
+        return list(say.reply(say.call(f"c{n}", "probe", n=f"{n}"), stop="max_tokens"))
+
+    whole = say.reply(say.call("whole", "probe", n="whole"), stop="tool_use")
+    house.toggles["max_tokens"] = 50_000
+    asyncio.run(house.turn("go", cut(1), cut(2), whole, say.reply(say.text("done"))))
+    assert [body["max_tokens"] for body in house.model.requests] == [50_000, 100_000, 128_000, 50_000]
+    assert len({json.dumps(body.get("thinking")) for body in house.model.requests}) == 1
+    assert probe.ran == ["whole"]
+    house.model.requests.clear()
+    house.toggles |= {"use_extended_output": False, "max_tokens": 64_000}
+    asyncio.run(house.turn("go", cut(3), cut(4), cut(5), say.reply(say.text("never"))))
+    assert [body["max_tokens"] for body in house.model.requests] == [64_000] * 3
+    assert house.events[-1].data["result"] == {"stop_reason": "max_tokens"}
+    assert house.problems() == []
+
+
+@pytest.mark.parametrize(("extended", "requests"), [(True, 2), (False, 1)])
+def test_h4_a_reply_that_was_all_thinking_is_asked_for_again_if_there_is_more_room(
+    house: Any, say: Any, extended: bool, requests: int
+) -> None:
+    house.toggles["use_extended_output"] = extended
+    thinking = say.reply(say.thinking("on and on"), stop="max_tokens")
+    asyncio.run(house.turn("go", thinking, say.reply(say.text("done"))))
+    assert len(house.model.requests) == requests
+    assert [message["role"] for message in house.messages] == ["user", "assistant"][:requests]
+    assert house.problems() == []
+
+
+def test_a_text_that_max_tokens_cut_ends_the_turn_and_says_so(house: Any, say: Any) -> None:
+    turn = asyncio.run(house.turn("go", say.reply(say.text("so far so"), stop="max_tokens")))
+    assert turn.state == "done"
+    assert house.customs("reply.cut") == [{"reason": "it ended with max_tokens"}]
+    assert house.events[-1].data["result"] == {"stop_reason": "max_tokens"}
 
 
 def test_h5_h6_results_come_first_in_order_and_the_reply_keeps_its_own(
