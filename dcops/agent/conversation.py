@@ -16,6 +16,8 @@ import structlog
 from . import events, history, prompts, request
 from .attempts import Attempts
 from .calls.dispatch import Dispatch
+from .calls.in_text import CallsInText
+from .calls.xml import CLOSE
 from .events import Fault
 from .journal.records import Tokens
 from .limits import Limits
@@ -228,6 +230,7 @@ class Conversation:
             self._parts.validation,
             self._transcript.calls(),
             thinking=self._toggles["use_streaming_thinking"],
+            in_text=self._calls_in_text(),
         )
         try:
             if self._attempts.whole:
@@ -287,13 +290,25 @@ class Conversation:
         registry = self._parts.registry
         system = prompts.system(self._workspace, registry.names)
         tools = registry.definitions(eager=limits.eager_input)
-        return request.terms(self._toggles, limits, system, tools, self._transcript.messages)
+        closing = ""
+        if self._toggles["use_xml_prompts"]:
+            system += prompts.calls_in_text(tools, announced=self._toggles["enforce_construction_prefix"])
+            closing = CLOSE
+        messages = self._transcript.messages
+        return request.terms(self._toggles, limits, system, tools, messages, closing=closing)
 
     def _request(self) -> Request:
         assert self._terms is not None, "they are settled before anything is asked"
         log.debug("request", session=self._turn.session, turn=self._turn.id, model=self._terms.model)
         more = self._lengthened * self._terms.max_tokens
         return request.plan(self._transcript.messages, self._terms, more_output=more)
+
+    def _calls_in_text(self) -> CallsInText | None:
+        if not self._toggles["use_xml_prompts"]:
+            return None
+        schemas = {tool["name"]: tool["input_schema"] for tool in self._parts.registry.definitions()}
+        announced = self._toggles["enforce_construction_prefix"]
+        return CallsInText(f"{self._turn.id}.{self._replies}", schemas, announced=announced)
 
     async def _answer(self, message: Message | None) -> bool:
         """Answers a reply's calls once they have ended; whether something that was steered went along."""

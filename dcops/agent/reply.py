@@ -14,6 +14,7 @@ from .narration import Narration
 if TYPE_CHECKING:
     from .assembler import Action
     from .calls.dispatch import Dispatch
+    from .calls.in_text import CallsInText
     from .calls.validation import Validation
     from .events import Block, Message
     from .recorder import Recorder
@@ -37,6 +38,7 @@ class Reply:
         known: set[str],
         *,
         thinking: bool,
+        in_text: CallsInText | None = None,
     ) -> None:
         """Connects a reply with its turn.
 
@@ -48,6 +50,7 @@ class Reply:
             validation: what checks them.
             known: the ids of earlier calls; a second call of one id would spoil the history for good.
             thinking: whether reasoning is shown.
+            in_text: what finds its calls, if the model writes them into its text.
         """
         self.position = position
         self.stop_reason: str | None = None
@@ -57,6 +60,7 @@ class Reply:
         self._known = known
         self._assembler = Assembler()
         self._narration = Narration(name, thinking=thinking)
+        self._in_text = in_text
         self._gate = Gate()
         self._ran = False
 
@@ -72,7 +76,8 @@ class Reply:
             Fault: see `Assembler.feed`.
         """
         for action in self._assembler.feed(event):
-            self._act(action)
+            for told in self._in_text.take(action) if self._in_text else (action,):
+                self._act(told)
 
     @property
     def begun(self) -> bool:
@@ -93,10 +98,11 @@ class Reply:
         Args:
             cut: why the reply broke off (a stop or a fault), as half a sentence; empty when it did not.
         """
-        self._assembler.settle()
+        for action in self._in_text.cut() if self._in_text else ():
+            self._act(action)
         self._recorder.emit(*self._narration.cut())
         unanswered = bool(cut) or self.stop_reason not in GOES_ON
-        message = history.assistant(self._blocks(cut=bool(cut)), cut=unanswered)
+        message = self._message(cut=bool(cut), unanswered=unanswered)
         if self.stop_reason == "refusal" and not self._ran:
             message = None
         for block in history.calls(message):
@@ -115,7 +121,7 @@ class Reply:
                 emit(*self._narration.piece(index, text))
             case Ended(index, block, fault):
                 emit(*self._narration.ended(index))
-                self._recorder.put(self.position, history.assistant(self._ended()))
+                self._recorder.put(self.position, self._message(cut=True))
                 if block["type"] == "tool_use":
                     self._seal(block, fault)
             case Stopped(reason):
@@ -141,9 +147,10 @@ class Reply:
             self._ran = True
             self._dispatch.start(call)
 
-    def _ended(self) -> list[Block]:
-        assembler = self._assembler
-        return [block for index, block in assembler.blocks.items() if index not in assembler.open]
+    def _message(self, *, cut: bool, unanswered: bool = False) -> Message | None:
+        self._assembler.settle()
+        written = self._in_text.calls if self._in_text else ()
+        return history.assistant(self._blocks(cut=cut), cut=unanswered, written=written)
 
     def _blocks(self, *, cut: bool) -> list[Block]:
         """What is worth keeping, in order: what ended, texts in the making, and calls that the model cut."""

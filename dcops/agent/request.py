@@ -11,7 +11,7 @@ from .models import SHORT_CALLS
 from .thinking import Thinking, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .events import Message, Toggles
     from .models import Model
@@ -37,7 +37,7 @@ class Terms:
         max_tokens: of a request that asks for no more.
         most_output: what `max_tokens` can grow to.
         system: the system prompt.
-        tools: the tools' definitions.
+        calls: how the model calls tools: what the API is told about them.
         caching: whether the API may keep the prompt.
         thinking: how the model thinks.
         betas: what else is asked for.
@@ -47,7 +47,7 @@ class Terms:
     max_tokens: int
     most_output: int
     system: str
-    tools: tuple[dict[str, Any], ...]
+    calls: Mapping[str, Any]
     caching: bool
     thinking: Thinking
     betas: tuple[str, ...] = ()
@@ -64,8 +64,19 @@ def terms(
     system: str,
     tools: Sequence[dict[str, Any]],
     messages: Sequence[Message] = (),
+    *,
+    closing: str = "",
 ) -> Terms:
-    """Settles the terms of a turn that begins after `messages`."""
+    """Settles the terms of a turn that begins after `messages`.
+
+    Args:
+        toggles: all values.
+        limits: what the model takes.
+        system: the system prompt.
+        tools: the tools' definitions.
+        messages: the history so far.
+        closing: what ends the calls that the model writes into its text; empty if tools are offered instead.
+    """
     most = most_output(limits, toggles)
     max_tokens = min(toggles["max_tokens"], most)
     short = tools and toggles["use_token_efficient_tools"] and SHORT_CALLS in limits.betas
@@ -74,7 +85,7 @@ def terms(
         max_tokens=max_tokens,
         most_output=most,
         system=system,
-        tools=tuple(tools),
+        calls=_in_text(messages, tools, closing) if closing else _offered(tools),
         caching=toggles["use_prompt_caching"],
         thinking=settle(limits, toggles, max_tokens, for_request(messages), tools=bool(tools)),
         betas=(SHORT_CALLS,) if short else (),
@@ -96,7 +107,18 @@ def plan(messages: Sequence[Message], of: Terms, *, more_output: int = 0) -> Req
         "system": marked_system(of.system) if of.caching else of.system,
         "messages": marked(joined) if of.caching else joined,
         **of.thinking.fields,
+        **of.calls,
     }
-    if of.tools:
-        body["tools"] = list(of.tools)
     return Request(body, (*of.thinking.betas, *of.betas))
+
+
+def _offered(tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"tools": list(tools)} if tools else {}
+
+
+def _in_text(messages: Sequence[Message], tools: Sequence[dict[str, Any]], closing: str) -> dict[str, Any]:
+    """Nothing on offer, and an end after the calls, so that the model writes no results itself."""
+    # The API wants to know the tools as soon as the history has calls that are no text.
+    known = any(block["type"] == "tool_use" for message in messages for block in message["content"])
+    kept = {"tools": list(tools), "tool_choice": {"type": "none"}} if known else {}
+    return {"stop_sequences": [closing], **kept}
