@@ -15,10 +15,12 @@ import pytest
 from dcops.agent import events
 from dcops.agent.journal.journal import Journal
 from dcops.agent.journal.records import (
+    BudgetSpent,
     Control,
     JournalTooNew,
     KeyReused,
     NoSession,
+    Tokens,
     TooManyTurns,
     TurnRunning,
 )
@@ -375,3 +377,27 @@ def test_appending_does_not_hold_up_the_loop(journal: Journal) -> None:
         return gap
 
     assert min(asyncio.run(longest_gap()) for _ in range(3)) < 0.05
+
+
+def test_tokens_of_all_instances_are_summed_by_the_day(
+    journal: Journal, other: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert journal.tokens_today() == Tokens()
+    journal.count_tokens(Tokens(1, 2, 3, 4))
+    other.count_tokens(Tokens(10, 20, 30, 40))
+    assert journal.tokens_today() == other.tokens_today() == Tokens(11, 22, 33, 44)
+    assert journal.tokens_today().total == 110
+    monkeypatch.setattr("dcops.agent.journal.journal.today", lambda: "2126-01-01")
+    assert journal.tokens_today() == Tokens()
+
+
+def test_no_turn_starts_when_the_tokens_of_the_day_are_used_up(journal: Journal) -> None:
+    session = journal.create_session()
+    journal.count_tokens(Tokens(input=90, output=9))
+    first = journal.start_turn(session, "a", "key", daily_tokens=100)
+    journal.finish_turn(first, "done")
+    journal.count_tokens(Tokens(cache_read=1))
+    with pytest.raises(BudgetSpent, match="100 of 100"):
+        journal.start_turn(session, "b", daily_tokens=100)
+    assert journal.start_turn(session, "a", "key", daily_tokens=100).id == first.id
+    assert journal.start_turn(session, "b", daily_tokens=0).fresh

@@ -85,6 +85,26 @@ def test_no_statement_depends_on_which_columns_there_are() -> None:
                 assert not replaced or replaced[1] == "about", f"{file}:{node.lineno}"
 
 
+def test_sessions_from_before_workspaces_stay_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "MIGRATIONS", MIGRATIONS[:1])
+        before.setattr(migrations, "SCHEMA", 1)
+        Journal.open(tmp_path, "old").close()
+    db = sqlite3.connect(tmp_path / "journal.db")
+    columns = "(id, created, toggles, synthetic) VALUES ('s', '2026-01-01T00:00:00.000Z', '{}', 0)"
+    db.execute(f"INSERT INTO sessions {columns}")
+    db.commit()
+    db.close()
+    assert migrate(tmp_path)[0] == 1
+    journal = Journal.open(tmp_path, "new")
+    assert journal.session("s").workspace is None
+    made = journal.create_session()
+    assert journal.session(made).workspace == made
+    journal.close()
+
+
 @pytest.mark.usefixtures("newer")
 def test_an_older_journal_is_refused_until_it_was_migrated(tmp_path: Path, old: Journal) -> None:
     identity = old.about()

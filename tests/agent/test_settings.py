@@ -25,6 +25,17 @@ def test_settings_come_from_the_contracts_variables() -> None:
     assert (settings.release, settings.instance, settings.environment) == ("r1", "i1", "dev")
     assert settings.base_url == "http://gateway:1"
     assert settings.stop_seconds == 20
+    assert (settings.max_running_turns, settings.disk_free) == (64, 256 << 20)
+    assert settings.sessions_keep is None
+
+
+def test_limits_may_be_none() -> None:
+    told = {"DCOPS_DISK_FREE": "0", "DCOPS_SESSIONS_KEEP": "0", "DCOPS_MAX_RUNNING_TURNS": "3"}
+    settings = Settings.from_environment(VARIABLES | told)
+    assert (settings.max_running_turns, settings.disk_free, settings.sessions_keep) == (3, 0, None)
+    assert Settings.from_environment(VARIABLES | {"DCOPS_SESSIONS_KEEP": "86400.0"}).sessions_keep == 86400
+    with pytest.raises(SettingsError, match="DCOPS_DISK_FREE"):
+        Settings.from_environment(VARIABLES | {"DCOPS_DISK_FREE": "256M"})
 
 
 def test_the_token_is_not_in_the_representation() -> None:
