@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 CONNECT = 10.0
 """Seconds to reach the API."""
 
+END = 0.1
+"""Seconds from the reply's last event to the end of its stream; then the connection is given up."""
+
 WHOLE = 600.0
 """Seconds that a reply which comes whole may take, at least."""
 
@@ -79,7 +82,8 @@ class Transport:
     async def stream(self, request: Request, stall: float) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """Sends a request; the events of the reply as the API words them, pings and errors included.
 
-        Leaving the context closes the connection, which also stops the model.
+        Leaving the context ends the reply: if more of it comes, the connection is closed, which also stops
+        the model.
 
         Args:
             request: its body, and the betas that it names.
@@ -93,7 +97,9 @@ class Transport:
         try:
             async with asyncio.timeout(stall) as limit, self._sent(request, stream=True) as response:
                 begun = True
-                yield self._events(response, limit, stall)
+                events = self._events(response, limit, stall)
+                yield events
+                await _exhaust(events)
         except TimeoutError as error:
             if limit.expired():
                 message = f"the model was silent for {stall:g} s"
@@ -177,6 +183,14 @@ class Transport:
         """Closes the client's connections."""
         if self._client is not None:
             await self._client.close()
+
+
+async def _exhaust(events: AsyncIterator[dict[str, Any]]) -> None:
+    """Reads to the end of a stream, if it is there: then its connection serves the next request, too."""
+    with suppress(TimeoutError, Fault):
+        async with asyncio.timeout(END):
+            async for _ in events:
+                pass
 
 
 def _refused(error: Any) -> Fault:

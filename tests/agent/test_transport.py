@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,39 @@ def test_leaving_the_stream_hangs_up() -> None:
             await asyncio.wait_for(server.hung_up.wait(), 1)
 
     asyncio.run(run())
+
+
+def test_a_stream_that_is_read_to_its_last_event_leaves_its_connection_for_the_next_request() -> None:
+    connections = 0
+    head = HEAD.replace(b"connection: close", b"transfer-encoding: chunked")
+    last = b'data: {"type": "message_stop"}\n\n'
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                asked = await reader.readuntil(b"\r\n\r\n")
+                length = int(asked.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                writer.write(head + b"%x\r\n%b\r\n" % (len(last), last))
+                await writer.drain()
+                writer.write(b"0\r\n\r\n")
+        writer.close()
+
+    async def run() -> None:
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        host, port = listening.sockets[0].getsockname()
+        transport = Transport(f"http://{host}:{port}", "k" * 64)
+        for _ in range(3):
+            async with transport.stream(REQUEST, STALL) as stream:
+                async for _event in stream:
+                    break
+        await transport.close()
+        listening.close()
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    assert connections == 1
 
 
 def test_cancelling_the_reader_hangs_up() -> None:
