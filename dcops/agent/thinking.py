@@ -45,14 +45,19 @@ def settle(
     """
     wanted = toggles["use_streaming_thinking"]
     if limits.thinking == ADAPTIVE:
-        return _adaptive(limits, _total(toggles, tools=tools)) if wanted else _none(limits)
+        return _adaptive(limits, total_budget(toggles, tools=tools)) if wanted else _none(limits)
     if limits.thinking != BUDGET or not wanted or _is_late(messages):
         return Thinking()
-    budget = min(_total(toggles, tools=tools), max(max_tokens - ANSWER, LEAST_BUDGET))
-    if budget >= max_tokens:
+    budget = min(total_budget(toggles, tools=tools), most_budget(max_tokens))
+    if budget < LEAST_BUDGET:
         return Thinking()
     asked = (INTERLEAVED,) if tools and INTERLEAVED in limits.betas else ()
     return Thinking({"thinking": {"type": "enabled", "budget_tokens": budget}}, asked)
+
+
+def most_budget(max_tokens: int) -> int:
+    """The largest budget beside `max_tokens`; below the least one there is no room for thinking."""
+    return min(max(max_tokens - ANSWER, LEAST_BUDGET), max_tokens - 1)
 
 
 def effort(limits: Model, budget: int) -> str | None:
@@ -62,7 +67,8 @@ def effort(limits: Model, budget: int) -> str | None:
     return fitting[-1] if fitting else None
 
 
-def _total(toggles: Toggles, *, tools: bool) -> int:
+def total_budget(toggles: Toggles, *, tools: bool) -> int:
+    """Tokens to think with: the thinking budget, and that for calls where `tools` are offered."""
     budget: int = toggles["thinking_budget"]
     return budget + toggles["tool_thinking_budget"] if tools and toggles["enable_tool_thinking"] else budget
 

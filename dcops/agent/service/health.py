@@ -50,7 +50,7 @@ async def report(request: Request) -> Response:
 
 async def toggles(request: Request) -> Response:
     """The toggles in force, what running turns do not have yet, and what has no effect on the model."""
-    return JSON(instance_of(request).toggle_report())
+    return JSON(await instance_of(request).toggle_report())
 
 
 async def metrics(request: Request) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..journal.records import NoSession
@@ -98,7 +99,7 @@ class Instance:
         """Tokens that a day may have, all instances together; 0 is any number."""
         return int(self.toggles.current.values["daily_token_budget"]) if self.toggles.current else 0
 
-    def toggle_report(self) -> dict[str, Any]:
+    async def toggle_report(self) -> dict[str, Any]:
         """The toggles in force, those that running turns do not have yet, and remarks: `GET /v1/toggles`.
 
         Raises:
@@ -107,13 +108,14 @@ class Instance:
         current = self.toggles.current
         if current is None:
             raise not_now(self.reasons())
+        limits = await self.transport.catalogue.limits(current.values["api_model"])
         return {
             "generation": current.generation,
             "digest": current.digest,
             "error": self.toggles.error,
             "values": current.values,
             "pending": self.turns.pending(current.values),
-            "effects": effects(current.values),
+            "effects": effects(current.values, limits, datetime.now(UTC).date()),
         }
 
     @contextmanager

@@ -47,7 +47,14 @@ def test_toggles_are_told_with_their_effect_on_the_model(listening: Any) -> None
     assert told["values"]["max_tokens"] == 10_000
     assert told["values"]["debug_logging"] is False
     assert told["pending"] == []
-    assert told["effects"].keys() == {"max_tokens", "use_streaming_thinking", "thinking_budget"}
+    assert told["effects"].keys() == {
+        "max_tokens",
+        "use_extended_output",
+        "use_streaming_thinking",
+        "thinking_budget",
+        "enable_tool_thinking",
+        "tool_thinking_budget",
+    }
 
 
 def test_the_master_switch_holds_new_turns_and_lets_running_ones_end(agent: Any) -> None:
