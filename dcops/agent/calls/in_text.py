@@ -110,7 +110,7 @@ class CallsInText:
                 return [Started(self._next(), {"type": "function_calls_end"})]  # it confirms the last call
 
     def _unannounced(self, tool: str) -> str | None:
-        if self._prefix is None or self._prefix.take(tool):
+        if self._prefix is None or self._prefix.take(tool) or tool not in self._schemas:
             return None
         sentence = SENTENCE.format(tool=tool)
         return f"write the sentence {sentence!r} before the call, and then the whole call again"

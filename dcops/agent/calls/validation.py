@@ -27,12 +27,12 @@ class Validation:
             block: the `tool_use` block as it ended.
             fault: what the assembler found wrong with its input.
         """
+        if fault:
+            return f"Not executed: {fault}."
         tool = self._registry.get(block["name"])
         if tool is None:
             names = ", ".join(self._registry.names)
             return f"There is no tool {block['name']!r}; there are: {names}."
-        if fault:
-            return f"Not executed: {fault}."
         error = next(iter(self._validator(tool).iter_errors(block["input"])), None)
         if error is not None:
             where = "".join(f"[{part!r}]" for part in error.absolute_path)

@@ -114,9 +114,11 @@ class Parser:
         return self._tell()
 
     def cut(self) -> list[Action]:
-        """The text breaks off here; a call that is open stays so."""
+        """The text breaks off here; a call that is open, or about to be, stays so."""
         if self._state in (self._words, self._rest):
             self._say(self._held)
+        elif self._state == self._tags and (self._held.strip() or not self._calls):
+            self._begin("function_calls")
         self._held = ""
         return self._tell()
 
