@@ -8,56 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from . import events, history, prompts, request
+from . import events, history
+from .asking import Asking
 from .attempts import Attempts
 from .calls.dispatch import Dispatch
-from .calls.in_text import CallsInText
-from .calls.xml import CLOSE
 from .events import Fault
 from .journal.records import Tokens
 from .limits import Limits
 from .reply import CUT_BY_LENGTH, Reply
 from .tools.tool import ToolContext
 from .transcript import Transcript
-from .whole import as_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from .calls.validation import Validation
-    from .events import Block, Event, Message, Toggles
-    from .journal.journal import Journal
+    from .events import Message, Toggles
     from .journal.records import Turn
+    from .parts import Parts
     from .recorder import Recorder
-    from .request import Request, Terms
-    from .tools.registry import Registry
-    from .transport import Transport
+    from .wishes import Wishes
 
 CUT_REPLIES = 2
 """How often in a row a turn goes on after a reply whose calls max_tokens cut, each time with more room."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What all turns of an instance share; `seen` is told each event at once, for metrics.
-
-    In `workspace` lie the sessions' own ones.
-    """
-
-    journal: Journal
-    transport: Transport
-    registry: Registry
-    validation: Validation
-    workspace: Path
-    seen: Callable[[Turn, Event], None] | None = None
 
 
 class Conversation:
@@ -68,7 +46,13 @@ class Conversation:
     """
 
     def __init__(
-        self, turn: Turn, parts: Parts, toggles: Toggles, recorder: Recorder, look: Callable[[], None]
+        self,
+        turn: Turn,
+        parts: Parts,
+        toggles: Toggles,
+        recorder: Recorder,
+        wishes: Wishes,
+        look: Callable[[], None],
     ) -> None:
         """Says nothing yet.
 
@@ -77,17 +61,19 @@ class Conversation:
             parts: what it shares with others.
             toggles: all values.
             recorder: what writes it down.
+            wishes: what the user wishes of it.
             look: looks for what the user asked for in the last moment, and obeys.
         """
         self._turn = turn
         self._parts = parts
         self._toggles = toggles
-        self._terms: Terms | None = None
         self._recorder = recorder
         self._look = look
         self.limits = Limits(toggles, time.monotonic())
         own = parts.journal.session(turn.session).workspace
         self._workspace = parts.workspace / (own or "")
+        self._wishes = wishes
+        self._asking = Asking(parts, toggles, self._workspace)
         self._transcript = Transcript(turn.session, parts.journal, recorder)
         self._dispatch = Dispatch(
             turn,
@@ -98,9 +84,6 @@ class Conversation:
             ready=self._ready,
             live=toggles["use_streaming_bash"],
         )
-        self._unpaused = asyncio.Event()
-        self._unpaused.set()
-        self._steers: list[Block] = []
         self._replies = 0
         self._lengthened = 0
         self._attempts = Attempts(whole=not toggles["use_unified_streaming"])
@@ -114,7 +97,7 @@ class Conversation:
             LimitReached: it must not go on; the same.
         """
         await self._transcript.load()
-        self._terms = self._terms or await self._settle()
+        await self._asking.settle(self._transcript.messages)
         self._heed()
         while True:
             reply = await self._reply()
@@ -137,13 +120,8 @@ class Conversation:
                 self._recorder.emit(events.custom("reply.cut", {"reason": f"it ended with {reason}"}))
                 self._lengthened += 1
                 unsaid = message is None and reason == "max_tokens"  # it was all spent on thinking
-                return (called or (unsaid and self._can_grow)) and self._lengthened <= CUT_REPLIES
+                return (called or (unsaid and self._asking.can_grow)) and self._lengthened <= CUT_REPLIES
         return False
-
-    @property
-    def _can_grow(self) -> bool:
-        assert self._terms is not None, "they are settled before anything is asked"
-        return self._terms.max_tokens < self._terms.most_output
 
     async def break_off(self, reason: str) -> None:
         """Ends what runs and makes the history valid; `reason` is half a sentence."""
@@ -155,51 +133,18 @@ class Conversation:
             self._dispatch.refuse(block["id"], history.not_executed(reason))
         self._transcript.say(history.closing(last, self._dispatch.outcomes, (), reason))
 
-    # What the user asks for meanwhile
-
-    @property
-    def steered(self) -> bool:
-        """Whether the user added something that no request carries yet."""
-        return bool(self._steers)
-
-    def steer(self, blocks: list[Block]) -> None:
-        """Keeps what the user adds until the next request, and shows it now."""
-        name = f"{self._turn.id}.steer.{self._transcript.next}.{len(self._steers)}"
-        self._steers.extend(blocks)
-        text = "\n".join(block["text"] for block in blocks if block["type"] == "text")
-        if text:
-            self._recorder.emit(
-                events.text_start(name, "user"), events.text_content(name, text), events.text_end(name)
-            )
-
-    def pause(self) -> None:
-        """Holds before the next call or request."""
-        if self._unpaused.is_set():
-            self._unpaused.clear()
-            self._recorder.emit(events.custom("paused", {"paused": True}))
-
-    def resume(self) -> None:
-        """Goes on after a pause."""
-        if not self._unpaused.is_set():
-            self._unpaused.set()
-            self._recorder.emit(events.custom("paused", {"paused": False}))
-
     def _heed(self) -> bool:
         """Whether the user added something that no request carries yet; now the next one does."""
         self._look()
-        if self._steers:
-            self._transcript.say({"role": "user", "content": self._take_steers()})
-            return True
-        return False
-
-    def _take_steers(self) -> list[Block]:
-        steers, self._steers = self._steers, []
-        return steers
+        added = self._wishes.take()
+        if added:
+            self._transcript.say(history.user(added))
+        return bool(added)
 
     async def _ready(self) -> None:
         """Returns when the turn is not paused and all that was said is on disk."""
         await self._recorder.flush()
-        await self._unpaused.wait()
+        await self._wishes.unpaused()
 
     # A reply, and the answer to it
 
@@ -222,26 +167,22 @@ class Conversation:
     async def _read(self) -> Reply:
         """Reads one reply to its end; its calls start on the way, and nothing here waits for them."""
         self._replies += 1
+        name = f"{self._turn.id}.{self._replies}"
         reply = self._reading = Reply(
-            f"{self._turn.id}.{self._replies}",
+            name,
             self._transcript.next,
             self._recorder,
             self._dispatch,
             self._parts.validation,
             self._transcript.calls(),
             thinking=self._toggles["use_streaming_thinking"],
-            in_text=self._calls_in_text(),
+            in_text=self._asking.calls_in_text(name),
         )
         try:
-            if self._attempts.whole:
-                for event in as_events(await self._parts.transport.whole(self._request())):
-                    reply.take(event)
-            else:
-                await self._stream(reply)
+            messages = self._transcript.messages
+            await self._asking.read(reply, messages, whole=self._attempts.whole, room=self._lengthened)
         finally:
             self._count(reply.usage)
-        if not reply.done:
-            raise Fault("stream_ended", "the stream ended before the reply did", mid_stream=True)
         return reply
 
     def _count(self, usage: dict[str, Any]) -> None:
@@ -252,14 +193,6 @@ class Conversation:
         self.limits.output_tokens += tokens.output
         self._recorder.emit(events.custom("usage", usage))
         self._recorder.note(lambda: journal.count_tokens(tokens))
-
-    async def _stream(self, reply: Reply) -> None:
-        stall = self._toggles["stall_seconds"]
-        async with self._parts.transport.stream(self._request(), stall) as stream:
-            async for event in stream:
-                reply.take(event)
-                if reply.done:
-                    return
 
     async def _mend(self, fault: Fault) -> None:
         """Gets ready to ask the model again; raises the fault if that is of no use."""
@@ -281,42 +214,17 @@ class Conversation:
         self._recorder.emit(events.custom("reply.cut", {"reason": reason}))
         message = self._close(reply, f"the reply was cut off by a fault ({reason})")
         if message is not None:
-            rest = [history.cut_off(reason), *self._take_steers()]
+            rest = [history.cut_off(reason), *self._wishes.take()]
             self._transcript.say(history.results(message, self._dispatch.outcomes, rest))
-
-    async def _settle(self) -> Terms:
-        """What holds for all requests of the turn."""
-        limits = await self._parts.transport.catalogue.limits(self._toggles["api_model"])
-        registry = self._parts.registry
-        system = prompts.system(self._workspace, registry.names)
-        tools = registry.definitions(eager=limits.eager_input)
-        closing = ""
-        if self._toggles["use_xml_prompts"]:
-            system += prompts.calls_in_text(tools, announced=self._toggles["enforce_construction_prefix"])
-            closing = CLOSE
-        messages = self._transcript.messages
-        return request.terms(self._toggles, limits, system, tools, messages, closing=closing)
-
-    def _request(self) -> Request:
-        assert self._terms is not None, "they are settled before anything is asked"
-        log.debug("request", session=self._turn.session, turn=self._turn.id, model=self._terms.model)
-        more = self._lengthened * self._terms.max_tokens
-        return request.plan(self._transcript.messages, self._terms, more_output=more)
-
-    def _calls_in_text(self) -> CallsInText | None:
-        if not self._toggles["use_xml_prompts"]:
-            return None
-        schemas = {tool["name"]: tool["input_schema"] for tool in self._parts.registry.definitions()}
-        announced = self._toggles["enforce_construction_prefix"]
-        return CallsInText(f"{self._turn.id}.{self._replies}", schemas, announced=announced)
 
     async def _answer(self, message: Message | None) -> bool:
         """Answers a reply's calls once they have ended; whether something that was steered went along."""
         steered = False
         if message and history.calls(message):
             outcomes = await self._dispatch.settled()
-            steered = self.steered
-            self._transcript.say(history.results(message, outcomes, self._take_steers()))
+            added = self._wishes.take()
+            steered = bool(added)
+            self._transcript.say(history.results(message, outcomes, added))
         return steered
 
     def _close(self, reply: Reply, cut: str = "") -> Message | None:

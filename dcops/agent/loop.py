@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from .calls.validation import Validation
-from .conversation import Parts
+from .parts import Parts
 from .recovery import recover
 from .turn import TurnRun
 

@@ -14,11 +14,12 @@ from .conversation import Conversation
 from .events import Fault
 from .limits import LimitReached
 from .recorder import Recorder
+from .wishes import Wishes
 
 if TYPE_CHECKING:
-    from .conversation import Parts
     from .events import Event, Toggles
     from .journal.records import Control, Turn
+    from .parts import Parts
 
 STOPPED = "stopped by the user"
 
@@ -42,7 +43,8 @@ class TurnRun:
         self.turn = turn
         self._journal = parts.journal
         self._recorder = Recorder(parts.journal, turn, parts.seen)
-        self._conversation = Conversation(turn, parts, toggles, self._recorder, self._look)
+        self._wishes = Wishes(turn, self._recorder)
+        self._conversation = Conversation(turn, parts, toggles, self._recorder, self._wishes, self._look)
         self._broken_off: Ending | None = None
         self._timer: asyncio.TimerHandle | None = None
         if limit := self._conversation.limits.seconds:
@@ -72,7 +74,7 @@ class TurnRun:
         obey.cancel()
         await asyncio.wait({obey})  # what it took from the journal has arrived here
         ending = self._ending(self._work)
-        if ending.state == "done" and self._conversation.steered:
+        if ending.state == "done" and self._wishes.steered:
             return False
         return await self._end(ending)
 
@@ -111,11 +113,11 @@ class TurnRun:
             case "stop":
                 self.stop()
             case "pause":
-                self._conversation.pause()
+                self._wishes.pause()
             case "resume":
-                self._conversation.resume()
+                self._wishes.resume()
             case "steer":
-                self._conversation.steer(history.user(control.payload["input"])["content"])
+                self._wishes.steer(history.user(control.payload["input"])["content"])
 
     # The end
 
