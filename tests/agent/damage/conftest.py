@@ -12,6 +12,7 @@ import selectors
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -91,16 +92,16 @@ class Reply:
 
     Attributes:
         events: the stream's events, damage included.
-        end: `closed` as it should be, `stalled` (nothing comes any more), `reset` (the connection breaks), or
-            `torn` (the last event is cut in the middle of its bytes).
+        end: `closed` as it should be, `stalled` (nothing comes any more), `reset` (the connection breaks),
+            `garbled` (what follows is no JSON), or `torn` (the last event is cut amid its bytes).
         status: an HTTP status instead of a stream.
-        between: called with the number of each event before it is sent.
+        before: what happens before the event of that number is sent.
     """
 
     events: list[dict[str, Any]] = field(default_factory=list)
     end: str = "closed"
     status: int = 200
-    between: Callable[[int], None] | None = None
+    before: dict[int, Callable[[], object]] = field(default_factory=dict)
 
 
 class Api:
@@ -143,8 +144,8 @@ class Api:
 
     async def _bytes(self, reply: Reply) -> AsyncIterator[bytes]:
         for number, event in enumerate(reply.events):
-            if reply.between:
-                reply.between(number)
+            if number in reply.before:
+                reply.before[number]()
                 await asyncio.sleep(0.001)
             raw = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
             if reply.end == "torn" and number == len(reply.events) - 1:
@@ -154,6 +155,8 @@ class Api:
         if reply.end == "stalled":
             await asyncio.sleep(10_000)
             raise httpx2.ReadTimeout("nothing came")
+        if reply.end == "garbled":
+            yield b"data: <html>\n\n"
         if reply.end == "reset":
             raise httpx2.ReadError("the connection was reset")
 
@@ -210,7 +213,9 @@ def hear(reply: Reply) -> Heard:
                 break
             case "message_start":
                 begun = True
-            case "error":
+            case "ping":
+                continue
+            case _ if not begun or event["type"] == "error":
                 break
             case "content_block_start" if event["index"] in blocks:
                 break
@@ -265,10 +270,16 @@ def _finish(block: dict[str, Any], text: str) -> dict[str, Any]:
     if not block["type"].endswith("tool_use"):
         return block
     try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
+        value = json.loads(text or "{}", parse_constant=Decimal, object_pairs_hook=_unique)
+        json.dumps(value)
+    except (ValueError, TypeError, RecursionError):
         value = None
     return {**block, "input": value if isinstance(value, dict) else {"INVALID_JSON": text}}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Decimal:
+    """The object; what JSON cannot hold if a key stands twice."""
+    return dict(pairs) if len({key for key, _ in pairs}) == len(pairs) else Decimal()
 
 
 class StandIn:
@@ -317,12 +328,12 @@ class House:
         self.journal = Journal.open(folder / "state", "one")
         self.journal._store._write.execute("PRAGMA synchronous=OFF")
         self.loop = loop
+        self.readonly: set[str] = set()
         self.api = Api()
         self.effects: Counter[tuple[str, str]] = Counter()
         self.toggles: dict[str, Any] = dict(Schema.load().complete({"stall_seconds": 2}))
         self.workspace = folder
         self.transport = Transport("http://model.test", "k" * 64)
-        self.turns = 0
         submit = self.journal.submit
 
         async def counted(work: Callable[[], Any]) -> Any:
@@ -332,28 +343,34 @@ class House:
         self.journal.submit = counted  # type: ignore[method-assign]
         self.use({})
 
-    def use(self, tools: dict[str, Iterable[str]], effect: Effect = Effect.EFFECTS) -> None:
-        """Gives new turns these tools: names, and the keys of their arguments."""
-        stand_ins = [StandIn(name, keys, effect, self.effects) for name, keys in tools.items()]
+    def use(self, tools: dict[str, Iterable[str]], *readonly: str) -> None:
+        """Gives new turns these tools: names, and the keys of their arguments; some only read."""
+        self.readonly = set(readonly)
+        kinds = {name: Effect.READONLY if name in readonly else Effect.EFFECTS for name in tools}
+        stand_ins = [StandIn(name, keys, kinds[name], self.effects) for name, keys in tools.items()]
         self.runner = TurnRunner(self.journal, self.transport, Registry(stand_ins), self.workspace)
 
     def session(self) -> str:
         return self.journal.create_session()
 
-    async def turn(self, session: str, *replies: Reply) -> Told:
-        """Runs a turn to its end and returns what it left."""
+    async def turn(
+        self, session: str, *replies: Reply, begun: Callable[[], object] | None = None, **toggles: Any
+    ) -> Told:
+        """Runs a turn to its end and returns what it left; `begun` is called once it runs."""
         api, journal = self.api, self.journal
         api.replies, api.requests, api.sent, api.problems = list(replies), [], [], []
         self.effects.clear()
-        self.turns += 1
         before = len(journal.messages(session))
         turn = journal.start_turn(session, "go on")
         after = journal.began_after(turn)
-        await asyncio.wait_for(self.runner.start(turn, self.toggles), 100_000)
+        running = self.runner.start(turn, {**self.toggles, **toggles})
+        if begun:
+            begun()
+        await asyncio.wait_for(running, 100_000)
         ended = journal.turn(turn.id)
         assert ended is not None
         events = [event for _, event in journal.events(session, after, limit=100_000)]
-        return Told(ended, events, journal.messages(session), before, dict(self.effects), api)
+        return Told(self, ended, events, journal.messages(session), before)
 
     def close(self) -> None:
         self.loop.run_until_complete(self.transport.close())
@@ -364,42 +381,41 @@ class House:
 class Told:
     """What a turn left: its events, the history with it (`before` messages are older), its effects."""
 
+    house: House
     turn: Turn
     events: list[Event]
     history: list[dict[str, Any]]
     before: int
-    effects: dict[tuple[str, str], int]
-    api: Api
 
     @property
     def messages(self) -> list[dict[str, Any]]:
         return self.history[self.before :]
 
-    def hold(self, effect: Effect = Effect.EFFECTS) -> None:
+    def hold(self) -> None:
         """What holds after every turn, whatever happened to it."""
+        api = self.house.api
         assert self.turn.state != "running"
-        assert self.api.problems == []
-        assert len(self.api.requests) <= MANY
+        assert api.problems == []
+        assert len(api.requests) <= MANY
         following = {"role": "user", "content": [{"type": "text", "text": "and now?"}]}
         request = {
             "model": "claude-sonnet-5",
             "max_tokens": 100,
             "messages": for_request([*self.history, following]),
         }
-        assert validate(request, self.api.issued) == []
-        heard = [hear(reply) for reply in self.api.sent]
-        self._effects_hold(heard, effect)
+        assert validate(request, api.issued) == []
+        assert self.house.effects <= self.proven(), "a call ran twice, or unproven"
         self._results_hold()
-        self._replies_hold(heard)
+        self._replies_hold()
         self._events_hold()
 
-    def _effects_hold(self, heard: list[Heard], effect: Effect) -> None:
-        """No call ran twice, and none that was not proven complete."""
+    def proven(self) -> Counter[tuple[str, str]]:
+        """The calls that what came of the replies proves complete."""
         proven: Counter[tuple[str, str]] = Counter()
-        for one in heard:
-            calls = Counter(one.confirmed)
-            proven += calls | Counter(one.early) if effect is Effect.READONLY else calls
-        assert Counter(self.effects) <= proven, (self.effects, proven)
+        for heard in map(hear, self.house.api.sent):
+            early = [call for call in heard.early if call[0] in self.house.readonly]
+            proven += Counter(heard.confirmed) | Counter(early)
+        return proven
 
     def _results_hold(self) -> None:
         """Each call has one result in the next message, before anything else; what ran does not deny it."""
@@ -413,9 +429,9 @@ class Told:
                 text, ran = block["content"][0]["text"], block["tool_use_id"] in started
                 assert not text.startswith("Not executed" if ran else ("it ran", "Interrupted")), block
 
-    def _replies_hold(self, heard: list[Heard]) -> None:
+    def _replies_hold(self) -> None:
         """Each message of the model is one reply, its blocks in their order; nothing cut is sent back."""
-        replies = iter(heard)
+        replies = map(hear, self.house.api.sent)
         for message in self.messages:
             if message["role"] != "assistant":
                 continue
