@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from . import prompts, request
 from .calls.in_text import CallsInText
 from .calls.xml import CLOSE
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from .parts import Parts
     from .reply import Reply
     from .request import Request, Terms
-
-log = structlog.get_logger(__name__)
 
 
 class Asking:
@@ -89,7 +85,6 @@ class Asking:
                     return
 
     def _request(self, messages: Sequence[Message], room: int) -> Request:
-        log.debug("request", model=self._terms.model, messages=len(messages), room=room)
         return request.plan(messages, self._terms, more_output=room * self._terms.max_tokens)
 
     @property

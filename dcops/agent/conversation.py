@@ -108,19 +108,19 @@ class Conversation:
 
     def _goes_on(self, reason: str | None, message: Message | None, *, steered: bool) -> bool:
         """Whether the model has more to say, although nobody asks it anything new."""
-        called = bool(history.calls(message))
+        answered = bool(history.calls(message)) and (steered or self._toggles["use_response_chunking"])
         if reason not in CUT_BY_LENGTH:
             self._lengthened = 0
         match reason:
             case "tool_use":
-                return called and (steered or self._toggles["use_response_chunking"])
+                return answered
             case "pause_turn" | "compaction":
-                return message is not None
+                return history.resumable(message)
             case "max_tokens" | "model_context_window_exceeded":
                 self._recorder.emit(events.custom("reply.cut", {"reason": f"it ended with {reason}"}))
                 self._lengthened += 1
                 unsaid = message is None and reason == "max_tokens"  # it was all spent on thinking
-                return (called or (unsaid and self._asking.can_grow)) and self._lengthened <= CUT_REPLIES
+                return (answered or (unsaid and self._asking.can_grow)) and self._lengthened <= CUT_REPLIES
         return False
 
     async def break_off(self, reason: str) -> None:
@@ -178,8 +178,11 @@ class Conversation:
             thinking=self._toggles["use_streaming_thinking"],
             in_text=self._asking.calls_in_text(name),
         )
+        messages = self._transcript.messages
+        log.debug(
+            "request", session=self._turn.session, turn=self._turn.id, reply=name, messages=len(messages)
+        )
         try:
-            messages = self._transcript.messages
             await self._asking.read(reply, messages, whole=self._attempts.whole, room=self._lengthened)
         finally:
             self._count(reply.usage)

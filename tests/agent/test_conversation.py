@@ -270,6 +270,37 @@ def test_what_was_steered_meanwhile_goes_along_when_a_reply_breaks_off(
     assert len(house.messages) == 4
 
 
+def test_a_stop_while_the_calls_of_a_cut_reply_run_ends_them(house: Any, say: Any, wait_until: Any) -> None:
+    async def test() -> None:
+        reply = say.reply(say.call("c", "bash", command="sleep 100"), say.text("more"), stop="tool_use")
+        turn, task = house.begin("go", [*reply[:-2], OVERLOADED], say.reply(say.text("never")))
+        await wait_until(lambda: house.customs("tool.started"))
+        house.journal.request_control(house.session, "stop")
+        await asyncio.wait_for(task, 5)
+        assert house.journal.turn(turn.id).state == "stopped"
+
+    asyncio.run(test())
+    assert len(house.model.requests) == 1
+    assert house.results()["c"]["content"][0]["text"].startswith("Interrupted while running: stopped by")
+    assert house.messages[1]["content"][1] == say.text("more")
+    assert house.problems() == []
+
+
+def test_a_stop_ends_the_wait_for_a_whole_reply(house: Any, say: Any, wait_until: Any) -> None:
+    house.toggles["use_unified_streaming"] = False
+
+    async def test() -> None:
+        never = asyncio.get_running_loop().create_future()
+        turn, task = house.begin("go", [lambda: never, *say.reply(say.text("never"))])
+        await wait_until(lambda: house.model.requests)
+        house.journal.request_control(house.session, "stop")
+        await asyncio.wait_for(task, 5)
+        assert house.journal.turn(turn.id).state == "stopped"
+
+    asyncio.run(test())
+    assert house.problems() == []
+
+
 # How replies end
 
 
@@ -503,6 +534,17 @@ def test_use_response_chunking_off_ends_the_turn_after_the_results(
     following = house.model.messages(1)[-1]["content"]
     assert [block["type"] for block in following] == ["tool_result", "text"]
     assert following[1]["text"] == "and now?"
+
+
+def test_use_response_chunking_off_ends_a_turn_whose_calls_were_cut_too(
+    house: Any, say: Any, probe: Probe
+) -> None:
+    house.toggles["use_response_chunking"] = False
+    cut = say.reply(say.call("ran", "probe", n="a"), say.call("cut", "probe"), stop="max_tokens")
+    asyncio.run(house.turn("go", cut, say.reply(say.text("never"))))
+    assert house.events[-1].data["result"] == {"stop_reason": "max_tokens"}
+    assert probe.ran == ["a"]
+    assert house.problems() == []
 
 
 def test_use_response_chunking_off_still_answers_what_was_steered(
