@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from . import calls_in_text
 from .issued import sign
 from .scripts import Reply
 from .usage import output_tokens
@@ -50,14 +51,18 @@ def answer(request: dict[str, Any]) -> Reply:
 
 def _last_input(messages: list[dict[str, Any]]) -> tuple[str, list[Block]]:
     """The last text of the user after the assistant's last message, and the results beside it."""
-    asked = ""
+    asked = said = ""
     results: list[Block] = []
     for message in messages:
         if message["role"] == "assistant":
-            asked, results = "", []
+            asked, said, results = "", "", []
         content = message["content"]
         for block in [_text(content)] if isinstance(content, str) else content:
-            if message["role"] == "user" and block["type"] == "text":
+            if message["role"] == "assistant":
+                said += block.get("text", "")
+            elif block["type"] == "text" and (told := calls_in_text.results(block["text"], said)):
+                results += told
+            elif message["role"] == "user" and block["type"] == "text":
                 asked = block["text"]
             elif block["type"] == "tool_result":
                 results.append(block)
@@ -65,6 +70,8 @@ def _last_input(messages: list[dict[str, Any]]) -> tuple[str, list[Block]]:
 
 
 def _run(request: dict[str, Any], command: str) -> list[Block]:
+    if "bash" in calls_in_text.tools(request):
+        return [calls_in_text.call("bash", command=command)]
     tool = next((one for one in _tools(request) if one["name"] == "bash"), None)
     if tool is None:
         return [_text("I cannot run that: no tool named bash was offered to me.")]
@@ -72,6 +79,9 @@ def _run(request: dict[str, Any], command: str) -> list[Block]:
 
 
 def _view(request: dict[str, Any], path: str) -> list[Block]:
+    in_text = calls_in_text.tools(request).items()
+    if named := next((name for name, told in in_text if '"view"' in told), None):
+        return [calls_in_text.call(named, command="view", path=path)]
     tool = next((one for one in _tools(request) if _views(one)), None)
     if tool is None:
         return [_text(f"I cannot view {path}: no tool with the command view was offered to me.")]
@@ -106,7 +116,7 @@ def _why(request: dict[str, Any], asked: str) -> list[Block]:
 
 def _remark(result: Block, messages: list[dict[str, Any]]) -> str:
     """One line about a tool's result."""
-    given = _input_of(result["tool_use_id"], messages)
+    given = result.get("given") or _input_of(result["tool_use_id"], messages)
     subject = f"`{' '.join(str(given.get('path') or given.get('command') or 'that call').split())[:60]}`"
     output = _output(result)
     lines = [line for line in output.splitlines() if line.strip()]

@@ -129,19 +129,33 @@ def _message(
     reply: Reply, content: list[dict[str, Any]], request: dict[str, Any], name: str
 ) -> dict[str, Any]:
     """The scripted content as the API's message; its ids carry the name."""
+    content, stop = _until_stop(content, request.get("stop_sequences") or ())
     content = [_issued_block(block, f"{name}{n:02}") for n, block in enumerate(content)]
     calls = any(block["type"] == "tool_use" for block in content)
+    usual = "tool_use" if calls else "end_turn"
     return {
         "id": f"msg_{name}",
         "type": "message",
         "role": "assistant",
         "model": reply.model or request["model"],
         "content": content,
-        "stop_reason": reply.stop_reason or ("tool_use" if calls else "end_turn"),
-        "stop_sequence": None,
+        "stop_reason": "stop_sequence" if stop else reply.stop_reason or usual,
+        "stop_sequence": stop,
         "stop_details": None,
         "usage": usage(request, content) | (reply.usage or {}),
     }
+
+
+def _until_stop(
+    content: list[dict[str, Any]], stops: Sequence[str]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The content up to the first stop sequence in a text, which is left out, and which one that is."""
+    for n, block in enumerate(content):
+        text = block["text"] if block["type"] == "text" else ""
+        found = min(((text.index(stop), stop) for stop in stops if stop in text), default=None)
+        if found:
+            return [*content[:n], block | {"text": text[: found[0]]}], found[1]
+    return content, None
 
 
 def _issued_block(block: dict[str, Any], name: str) -> dict[str, Any]:

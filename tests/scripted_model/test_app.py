@@ -171,3 +171,12 @@ def test_a_recorded_stream_has_its_thinking_remembered(caller: Caller) -> None:
         HELLO["messages"][0],
     ]
     assert "Invalid `signature`" in caller.post(messages=messages).text
+
+
+def test_a_stop_sequence_ends_a_reply_and_is_left_out(caller: Caller) -> None:
+    caller.script(
+        {"content": [{"type": "text", "text": "one STOP two END"}, {"type": "text", "text": "three"}]}
+    )
+    told = caller.post(stop_sequences=["END", "STOP"]).json()
+    assert [block["text"] for block in told["content"]] == ["one "]
+    assert (told["stop_reason"], told["stop_sequence"]) == ("stop_sequence", "STOP")

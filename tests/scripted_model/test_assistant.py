@@ -137,3 +137,49 @@ def test_cut_thinking_is_unsigned_and_a_cut_call_incomplete() -> None:
 
 def test_the_same_request_has_the_same_answer() -> None:
     assert said("why?") == said("why?")
+
+
+EXAMPLES = """Write calls into your text.
+
+## bash
+Runs.
+- command (text, required): {"type":"string"}
+<function_calls>
+<invoke name="bash">
+</invoke>
+</function_calls>
+
+## files
+- command (text, required): {"type":"string","enum":["create","view"]}
+<function_calls>
+<invoke name="files">
+</invoke>
+</function_calls>
+"""
+
+
+@pytest.mark.parametrize("system", [EXAMPLES, [{"type": "text", "text": EXAMPLES}]])
+@pytest.mark.parametrize("more", [{"tools": None}, {"tool_choice": {"type": "none"}}])
+def test_it_writes_its_calls_as_xml_where_the_prompt_asks_for_it(system: Any, more: dict[str, Any]) -> None:
+    (block,) = said("run: a < b && c", system=system, **more)
+    assert block["text"].startswith(
+        "I'll now construct a complete function call for [bash]:\n<function_calls>\n"
+    )
+    assert '<parameter name="command">a &lt; b &amp;&amp; c</parameter>' in block["text"]
+    (block,) = said("view x.txt", system=system, **more)
+    assert '<invoke name="files">\n<parameter name="command">view</parameter>' in block["text"]
+
+
+def test_it_reports_results_that_come_as_text() -> None:
+    written = said("run: echo '<a>'", system=EXAMPLES, tools=None)
+    results = (
+        '<function_results>\n<result name="bash" id="1.1" status="ok">&lt;a>\nb</result>\n</function_results>'
+    )
+    (block,) = said(results, {"role": "user", "content": "go"}, {"role": "assistant", "content": written})
+    assert block["text"] == "`echo '<a>'` is done: 2 lines."
+    (block,) = said(
+        results.replace('"ok"', '"error"'),
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": written},
+    )
+    assert block["text"].startswith("`echo '<a>'` failed: <a> b")
