@@ -56,6 +56,16 @@ def test_the_answer_is_data_and_what_is_done_is_talk(dcops: Dcops, agent: Agent)
     assert "hm" in done.stderr
 
 
+def test_what_becomes_of_a_fault_of_the_model_is_talk(dcops: Dcops, agent: Agent) -> None:
+    cut = custom("reply.cut", reason="Overloaded")
+    again = custom("retry", attempt=1, reason="Overloaded (overloaded_error)", seconds=0.2)
+    agent.turn(text("It is "), cut, again, text("done."), ending=FINISHED)
+    done = dcops("chat", "dev", "why?")
+    assert done.stdout == "It is done.\n"
+    assert "the reply was cut: Overloaded\n" in done.stderr
+    assert "retry 1: Overloaded (overloaded_error)" in done.stderr
+
+
 def test_a_failed_turn_is_exit_6_and_says_why(dcops: Dcops, agent: Agent) -> None:
     agent.turn(ending={"type": "RUN_ERROR", "message": "the model is overloaded", "code": "overloaded"})
     done = dcops("chat", "dev", "hi")
