@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from .events import Block, Message
 
+_THOUGHTS = {"thinking", "redacted_thinking"}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -41,11 +43,17 @@ def assistant(blocks: Sequence[Block], *, cut: bool = False, written: Sequence[B
     """
     answered = {block.get("tool_use_id") for block in blocks}
     kept = [block for block in blocks if _sendable(block) and not (cut and _pending(block, answered))]
-    spoken = any(block["type"] not in {"thinking", "redacted_thinking"} for block in kept)
+    spoken = any(block["type"] not in _THOUGHTS for block in kept)
     if not spoken:
         return None
     named = [{"id": call["id"], "name": call["name"]} for call in written]
     return {"role": "assistant", "content": kept} | ({"written": named} if named else {})
+
+
+def resumable(message: Message | None) -> bool:
+    """Whether the API goes on from a reply that it paused; words alone it would take for a prefill."""
+    content = (message or {}).get("content", ())
+    return any(block["type"] not in {"text", *_THOUGHTS} for block in content)
 
 
 def calls(message: Message | None) -> list[Block]:

@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from dcops.agent.history import Outcome, assistant, calls, closing, for_request, interrupted, results, user
+from dcops.agent.history import (
+    Outcome,
+    assistant,
+    calls,
+    closing,
+    for_request,
+    interrupted,
+    results,
+    resumable,
+    user,
+)
 
 
 def _call(call: str, **more: Any) -> dict[str, Any]:
@@ -92,3 +102,9 @@ def test_neighbours_of_one_role_are_joined_and_the_history_is_left_alone() -> No
     assert [message["role"] for message in joined] == ["user", "assistant", "user"]
     assert joined[0]["content"] == [_text("a"), TEXT]
     assert said == before
+
+
+def test_words_alone_are_no_reply_that_the_api_resumes() -> None:
+    assert not resumable(None)
+    assert not resumable({"role": "assistant", "content": [SIGNED, TEXT]})
+    assert resumable({"role": "assistant", "content": [TEXT, SERVER]})

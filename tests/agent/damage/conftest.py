@@ -503,7 +503,7 @@ def _says(reply: Heard, content: list[dict[str, Any]]) -> bool:
             return False
     calls = {block.get("tool_use_id") for block in content}
     pending = [b for b in content if b["type"].endswith("tool_use") and b["type"] != "tool_use"]
-    return reply.stop in {"pause_turn", "tool_use"} or all(b["id"] in calls for b in pending)
+    return reply.stop in {"pause_turn", "tool_use", "compaction"} or all(b["id"] in calls for b in pending)
 
 
 def _cut(block: dict[str, Any], sent: dict[str, Any]) -> bool:
