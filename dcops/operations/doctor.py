@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dcops.core.protocols import Finding
+from dcops.core.retirement import retirements
 from dcops.engines.ports import require_free
 from dcops.errors import DcopsError
 from dcops.keys import resolve_key
@@ -63,6 +65,8 @@ def _environment(world: World, environment: Environment, choice: EngineChoice | 
         yield Finding(f"{name}: implementation", "ok", f"{release.implementation.name} {release.short}")
         world.environments.check_toggles(name, release.schema)
         yield Finding(f"{name}: toggles", "ok", f"{len(environment.toggles)} values fit the schema")
+        for each in retirements(environment.toggles, release.schema, datetime.now(UTC).date()):
+            yield Finding(f"{name}: {each.toggle}", "warn", str(each), f"{each.do} --env {name}")
     except DcopsError as error:
         # The implementation's schema is what toggles are checked against, so one failure hides the other.
         yield _failed(f"{name}: implementation and toggles", error)

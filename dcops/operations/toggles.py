@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dcops.core import toggles as core_toggles
+from dcops.core.retirement import retirements
 from dcops.errors import NotAcknowledged
 from dcops.operations.current import look_for_interrupted, observe
 from dcops.operations.delivery import Acknowledgement, acknowledgements, follows_live
@@ -65,6 +67,7 @@ class ToggleReport:
         acknowledged: Instances that follow, and how long after the write they said so.
         lagging: Warm instances that do not follow yet.
         at_next_start: Instances without roles, which read their toggles only when they start.
+        warnings: What was set and ends on a known day, or has ended.
     """
 
     environment: str
@@ -73,6 +76,7 @@ class ToggleReport:
     acknowledged: tuple[Acknowledgement, ...] = ()
     lagging: tuple[str, ...] = ()
     at_next_start: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -223,7 +227,7 @@ def change_toggles(
             reason=reason,
         )
         run = held.run(planned, current, began=time.time())
-    return _report(run)
+    return _report(run, schema)
 
 
 def _edited(values: Values, schema: Values, edit: Edit) -> Values:
@@ -249,10 +253,11 @@ def _write_file_only(world: World, environment: Environment, edit: Edit) -> Togg
         {each.name: each.new for each in changed if each.name in values},
         unset=[each.name for each in changed if each.name not in values],
     )
-    return ToggleReport(environment.name, 0, {each.name: [each.old, each.new] for each in changed})
+    told = {each.name: [each.old, each.new] for each in changed}
+    return ToggleReport(environment.name, 0, told, warnings=_warnings(told, schema))
 
 
-def _report(run: Run) -> ToggleReport:
+def _report(run: Run, schema: Values) -> ToggleReport:
     """What a flip did.
 
     Raises:
@@ -279,7 +284,14 @@ def _report(run: Run) -> ToggleReport:
             for name, record in current.records.items()
             if name != current.model and current.runs(name) and not record.revision.roles
         ),
+        warnings=_warnings(run.plan.toggles_set, schema),
     )
+
+
+def _warnings(changed: dict[str, list[Any]], schema: Values) -> tuple[str, ...]:
+    values = {name: new for name, (_, new) in changed.items() if new is not None}
+    ending = retirements(values, schema, datetime.now(UTC).date())
+    return tuple(f"{each}; {each.do}" for each in ending if each.toggle in changed)
 
 
 def _still_behind(place: Place, records: list[InstanceRecord], generation: int) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,12 @@ def _check_declaration(file: Path, name: str, declared: Any) -> None:
         raise invalid(file, f"properties.{name} is no usable JSON Schema: {error}") from None
     if found:
         raise invalid(file, f"properties.{name}.default {found[0].message}")
+    try:
+        for day in declared.get("x-retires", {}).values():
+            date.fromisoformat(day)
+    except (AttributeError, TypeError, ValueError):
+        message = "must give the day, as YYYY-MM-DD, for each value that ends"
+        raise invalid(file, f"properties.{name}.x-retires {message}") from None
 
 
 def _check_rules(file: Path, schema: dict[str, Any]) -> None:

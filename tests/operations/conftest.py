@@ -107,6 +107,13 @@ class Site:
     def toggles(self, text: str) -> None:
         (self.root / "environments" / "dev" / "toggles.yaml").write_text(text)
 
+    def declare(self, **toggles: dict[str, Any]) -> None:
+        """More toggles of the implementation."""
+        file = self.root / "little" / "toggles.schema.json"
+        schema = json.loads(file.read_text())
+        schema["properties"].update(toggles)
+        file.write_text(json.dumps(schema))
+
     def get(self, path: str = "/") -> Any:
         """As a user: through the proxy, with the token."""
         place = self.world.open("dev")

@@ -81,6 +81,15 @@ def test_auto_says_which_engine_it_would_take_and_why(site: Site) -> None:
     assert "no Docker in these tests" in found(site, "dev: engine").detail
 
 
+def test_a_value_that_ends_is_a_warning(site: Site) -> None:
+    assert "dev: voice" not in {each.check for each in doctor(site.world, "dev")}
+    site.declare(voice={"type": "string", "default": "new", "x-retires": {"old": "2020-01-02"}})
+    site.toggles("voice: old\n")
+    finding = found(site, "dev: voice", "dev")
+    assert (finding.status, finding.detail) == ("warn", "voice old was retired on 2020-01-02")
+    assert finding.fix == "choose another one: dcops toggle set voice VALUE --env dev"
+
+
 def test_an_unknown_environment_is_not_found(site: Site) -> None:
     with pytest.raises(NotFound):
         doctor(site.world, "staging")

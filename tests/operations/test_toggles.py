@@ -131,3 +131,13 @@ def test_a_flip_that_was_cut_short_is_finished_or_taken_back(
     assert file_of(site) == "polite: false\n"
     entries = [entry.result for entry in site.look().entries if entry.kind == "toggle"]
     assert entries == (["ok"] if recorded else ["aborted", "ok"])
+
+
+def test_a_value_that_ends_is_set_with_a_warning(site: Site) -> None:
+    site.declare(voice={"type": "string", "default": "new", "x-retires": {"old": "2020-01-02"}})
+    warning = "voice old was retired on 2020-01-02; choose another one: dcops toggle set voice VALUE"
+    assert set_toggle(site.world, "dev", "voice", "old").warnings == (warning,)
+    site.deploy()
+    assert set_toggle(site.world, "dev", "speed", "7").warnings == ()
+    assert set_toggle(site.world, "dev", "voice", "newer").warnings == ()
+    assert set_toggle(site.world, "dev", "voice", "old").warnings == (warning,)

@@ -75,6 +75,10 @@ def test_a_missing_description_is_refused(implementation: Path) -> None:
         ('{"properties": {"a": {"type": "boolean"}}}', "needs a default"),
         ('{"properties": {"a": {"type": "boolean", "default": 1}}}', "must be true or false, not 1"),
         ('{"properties": {"a": {"type": "string", "pattern": "(", "default": ""}}}', "no usable JSON Schema"),
+        (
+            '{"properties": {"a": {"type": "string", "default": "", "x-retires": {"b": "soon"}}}}',
+            "x-retires must give the day",
+        ),
         ('{"properties": {"a": {"type": "integer", "anyOf": 5, "default": 1}}}', "no usable JSON Schema"),
     ],
 )

@@ -193,6 +193,8 @@ def _report_lines(report: ToggleReport, arrow: str) -> Iterator[str]:
     for name, (before, after) in report.changed.items():
         old, new = ("(default)" if value is None else _text(value) for value in (before, after))
         yield f"{style('Set', 'good')}  {name}  {old} {arrow} {style(new, 'name')}  in {report.environment}"
+    for warning in report.warnings:
+        yield f"  {style('ends', 'warn')}  {warning}"
     if not report.generation:
         yield "  written to toggles.yaml; nothing is deployed that could follow"
         return
