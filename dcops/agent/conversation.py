@@ -82,7 +82,7 @@ class Conversation:
             recorder.note,
             self._context,
             ready=self._ready,
-            live=toggles["use_streaming_bash"],
+            toggles=toggles,
         )
         self._replies = 0
         self._lengthened = 0

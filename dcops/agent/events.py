@@ -133,7 +133,8 @@ def custom(name: str, value: dict[str, Any]) -> Event:
     Args:
         name: one of ``tool.queued {call}``, ``tool.started {call}``, ``tool.output {call, text}``,
             ``tool.progress {call, percent, eta}``, ``tool.finished {call, status, exit_code, elapsed_ms}``
-            (status is ``ok``, ``error``, ``timeout``, ``interrupted`` or ``not_run``), ``usage``
+            (status is ``done``, ``failed``, ``cancelled``, ``timed_out`` or ``not_run``), ``tool.retry
+            {call, attempt, reason, seconds}`` (the call is tried again in so many seconds), ``usage``
             (the API's counters of one reply), ``reply.cut {reason}`` (a reply is incomplete),
             ``retry {attempt, reason, seconds}`` (after a fault the model is asked again in so many seconds),
             ``paused {paused}``, ``drain``, ``turn.interrupted {reason}``,

@@ -61,7 +61,7 @@ class Reply:
         self._assembler = Assembler()
         self._narration = Narration(name, thinking=thinking)
         self._in_text = in_text
-        self._gate = Gate()
+        self._gate = Gate(dispatch.toggles)
         self._ran = False
 
     @property
@@ -78,6 +78,8 @@ class Reply:
         for action in self._assembler.feed(event):
             for told in self._in_text.take(action) if self._in_text else (action,):
                 self._act(told)
+        if self.done:
+            self._start(self._gate.ended())
 
     @property
     def begun(self) -> bool:
@@ -136,7 +138,7 @@ class Reply:
         self._known.add(block["id"])
 
     def _seal(self, block: Block, fault: str | None) -> None:
-        call = self._validation.check(block, fault)
+        call = self._validation.check(block, self._dispatch.context, fault)
         if isinstance(call, Call):
             self._start(self._gate.sealed(call))
         else:

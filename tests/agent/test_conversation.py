@@ -11,7 +11,7 @@ import pytest
 from dcops.agent import attempts
 from dcops.agent.events import Fault, coalesce
 from dcops.agent.tools.registry import Registry
-from dcops.agent.tools.tool import Effect, ToolContext, ToolResult
+from dcops.agent.tools.tool import Effect, Tool, ToolContext, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 
 
-class Probe:
+class Probe(Tool):
     """A tool that notes each of its effects."""
 
     description = "Probe."
-    input_schema: dict[str, Any] = {  # noqa: RUF012
+    input_schema = {  # noqa: RUF012
         "type": "object",
         "properties": {"n": {"type": "string"}},
         "additionalProperties": False,
@@ -32,23 +32,12 @@ class Probe:
     def __init__(self, name: str = "probe", effect: Effect = Effect.EFFECTS) -> None:
         self.name = name
         self.ran: list[str] = []
-        self._effect = effect
-
-    def effect(self, arguments: dict[str, Any]) -> Effect:
-        del arguments
-        return self._effect
-
-    def lane(self, arguments: dict[str, Any]) -> str | None:
-        del arguments
-        return None
+        self.readonly = effect is Effect.READONLY
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> AsyncIterator[Any]:
         del context
         self.ran.append(arguments.get("n", ""))
         yield ToolResult(f"ran {arguments.get('n', '')}")
-
-    async def close(self, session: str | None = None) -> None:
-        del session
 
 
 @pytest.fixture

@@ -17,45 +17,42 @@ from dcops.agent.recorder import Recorder
 from dcops.agent.tools.bash import Bash
 from dcops.agent.tools.files import Files
 from dcops.agent.tools.registry import Registry
-from dcops.agent.tools.tool import Effect, ToolContext, ToolProgress, ToolResult
+from dcops.agent.tools.tool import Effect, Lane, Tool, ToolContext, ToolProgress, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 
-class Probe:
+class Probe(Tool):
     """A tool that notes when it runs, and waits when it is told to."""
 
     description = "Probe."
+    input_schema = {  # noqa: RUF012
+        "type": "object",
+        "properties": {"n": {"type": "string"}, "seconds": {"type": "number"}, "fail": {"type": "boolean"}},
+        "additionalProperties": False,
+    }
 
     def __init__(self, name: str = "probe", effect: Effect = Effect.EFFECTS, lane: str | None = None) -> None:
         self.name = name
-        self.input_schema: dict[str, Any] = {"type": "object"}
         self.ran: list[str] = []
         self.began: dict[str, float] = {}
-        self._effect = effect
+        self.readonly = effect is Effect.READONLY
         self._lane = lane
 
-    def effect(self, arguments: dict[str, Any]) -> Effect:
-        del arguments
-        return self._effect
-
-    def lane(self, arguments: dict[str, Any]) -> str | None:
-        del arguments
-        return self._lane
+    def lane(self, arguments: dict[str, Any], context: ToolContext) -> Lane | None:
+        del arguments, context
+        return Lane(self._lane) if self._lane else None
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> AsyncIterator[Any]:
         del context
         self.ran.append(arguments.get("n", ""))
         self.began[arguments.get("n", "")] = time.monotonic()
-        yield ToolProgress(50.0, 1.0)
+        yield ToolProgress(1, 2)
         await asyncio.sleep(arguments.get("seconds", 0))
         if arguments.get("fail"):
             raise RuntimeError("broken tool")
         yield ToolResult(f"ran {arguments.get('n', '')}")
-
-    async def close(self, session: str | None = None) -> None:
-        del session
 
 
 def _names(house: Any) -> list[str]:
@@ -97,7 +94,7 @@ def test_calls_run_and_their_results_go_back(house: Any, say: Any) -> None:
     assert [block["tool_use_id"] for block in house.messages[2]["content"]] == ["c1", "c2"]
     assert house.model.messages(1) == house.messages[:3]
     assert house.customs("tool.output") == [{"call": "c1", "text": "one\n"}]
-    assert [value["status"] for value in house.customs("tool.finished")] == ["ok", "ok"]
+    assert [value["status"] for value in house.customs("tool.finished")] == ["done", "done"]
     assert house.problems() == []
 
 
@@ -438,7 +435,7 @@ def test_a_stop_while_tools_run_kills_them_and_says_what_became_of_them(
     assert texts["waits"] == "Not executed: stopped by the user."
     assert list(house.workspace.iterdir()) == []
     statuses = {value["call"]: value["status"] for value in house.customs("tool.finished")}
-    assert statuses == {"done": "ok", "runs": "interrupted", "waits": "not_run"}
+    assert statuses == {"done": "done", "runs": "cancelled", "waits": "not_run"}
     assert house.problems() == []
 
 

@@ -33,13 +33,13 @@ def test_lines_of_a_tool_arrive_in_a_pipe_as_they_come(project: Path, agent: Age
             # The next line is only sent when the one before has come out.
             agent.events.put(custom("tool.output", call="c1", text=f"line {number}\n"))
             assert process.stdout.readline() == f"line {number}\n"
-        agent.events.put(custom("tool.finished", call="c1", status="ok", exit_code=0, elapsed_ms=3000))
+        agent.events.put(custom("tool.finished", call="c1", status="done", exit_code=0, elapsed_ms=3000))
         agent.events.put(FINISHED)
         assert process.wait(10) == 0
         assert process.stderr is not None
         talk = process.stderr.read()
     assert "bash started  loop" in talk
-    assert "bash finished  ok 3.0s" in talk
+    assert "bash finished  done 3.0s" in talk
 
 
 def test_the_answer_is_data_and_what_is_done_is_talk(dcops: Dcops, agent: Agent) -> None:
@@ -157,7 +157,7 @@ def test_tools_side_by_side_do_not_mix_their_lines(capsys: pytest.CaptureFixture
         custom("tool.output", call="a", text="one "),
         custom("tool.output", call="b", text="other\nmore"),
         custom("tool.output", call="a", text="line\n"),
-        custom("tool.finished", call="a", status="ok", exit_code=0, elapsed_ms=1),
+        custom("tool.finished", call="a", status="done", exit_code=0, elapsed_ms=1),
     )
     assert out == "other\none line\nmore\n"
 

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from .. import events
 from ..history import Outcome, interrupted, not_executed
-from ..tools.tool import ToolOutput, ToolProgress, ToolResult
+from .execution import Execution
+from .lanes import Lanes
 from .live import Live
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
 
+    from ..events import Toggles
     from ..journal.journal import Journal
+    from ..journal.records import Call as Noted
     from ..journal.records import Turn
-    from ..tools.tool import ToolContext
+    from ..tools.tool import Tool, ToolContext
     from .call import Call
+    from .lanes import Ticket
 
-PARTIAL = 4_000
-"""Characters of an interrupted call's output that the model is told."""
-
-
-def _text(text: str) -> str:
-    """What a tool says, without the lone surrogates that stand for undecodable bytes in names of files."""
-    return text.encode(errors="replace").decode()
+log = structlog.get_logger(__name__)
 
 
 class Dispatch:
     """The calls of one turn.
 
     Attributes:
+        toggles: the turn's values.
+        context: gives a call, by its id, its surroundings.
         outcomes: what the model is told, by call id; the first outcome of a call stays.
     """
 
@@ -47,7 +47,7 @@ class Dispatch:
         context: Callable[[str], ToolContext],
         *,
         ready: Callable[[], Awaitable[None]],
-        live: bool,
+        toggles: Toggles,
     ) -> None:
         """Connects the calls with their turn.
 
@@ -57,26 +57,33 @@ class Dispatch:
             emit: takes the events.
             note: takes what is written in one transaction with the events before it.
             context: gives a call, by id, its surroundings.
-            ready: returns when a call may take effect: the turn is not paused, and the call is on disk.
-            live: whether output is told while it comes.
+            ready: returns when the turn is not paused, and all that was emitted and noted is on disk.
+            toggles: the turn's values.
         """
+        self.toggles = toggles
+        self.context = context
+        self.outcomes: dict[str, Outcome] = {}
         self._turn = turn
         self._journal = journal
         self._emit = emit
         self._note = note
-        self._context = context
         self._ready = ready
-        self._live = live
-        self._lanes: dict[str, asyncio.Lock] = {}
+        delayed = toggles["enable_tool_buffer"] and toggles["enable_buffer_delay"]
+        self._delay = toggles["buffer_delay_ms"] / 1000 if delayed else 0.0
+        self._lanes = Lanes(toggles["max_parallel_tools"])
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._begun: set[str] = set()
+        self._earlier: dict[str, Noted] = {}
         self._reason = "the turn ended"
-        self.outcomes: dict[str, Outcome] = {}
 
     def start(self, call: Call) -> None:
         """Begins a call; never waits. A second call under the same id is ignored."""
-        if call.id not in self._tasks and call.id not in self.outcomes:
-            self._emit(events.custom("tool.queued", {"call": call.id}))
-            self._tasks[call.id] = asyncio.create_task(self._run(call))
+        if call.id in self._tasks or call.id in self.outcomes:
+            return
+        self._emit(events.custom("tool.queued", {"call": call.id}))
+        log.debug("call.queued", turn=self._turn.id, call=call.id, tool=call.tool.name)
+        ticket = self._lanes.enter(call.tool.lane(call.arguments, self.context(call.id)))
+        self._tasks[call.id] = asyncio.create_task(self._run(call, ticket, time.monotonic() + self._delay))
 
     def refuse(self, call: str, outcome: Outcome) -> None:
         """Gives a call its outcome without running it."""
@@ -103,48 +110,61 @@ class Dispatch:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        for call in self._tasks:  # a task that was cancelled before its first step never ran at all
+            self._settle(call, not_executed(reason), "not_run")
 
-    async def _run(self, call: Call) -> None:
+    async def _run(self, call: Call, ticket: Ticket, earliest: float) -> None:
         try:
-            async with self._lane(call):
-                await self._ready()
-                earlier = await self._journal.submit(
-                    lambda: self._journal.record_call_started(
-                        self._turn, call.id, call.tool.name, call.arguments
-                    )
-                )
-                if earlier is None:
-                    await self._execute(call)
-                else:  # noted by an earlier attempt: it must not happen twice
-                    known = (
-                        Outcome(**earlier.result) if earlier.result else interrupted("it was begun before")
-                    )
-                    self._settle(call.id, known, "not_run")
+            await ticket.admitted.wait()
+            if (wait := earliest - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            await self._ready()
+            self._begin(call)
+            await self._ready()
+            if earlier := self._earlier.get(call.id):  # noted by an earlier attempt: it must not happen twice
+                known = Outcome(**earlier.result) if earlier.result else interrupted("it was begun before")
+                self._settle(call.id, known, "not_run")
+            else:
+                await self._execute(call)
         except asyncio.CancelledError:
             self._settle(call.id, not_executed(self._reason), "not_run")
+        finally:
+            self._lanes.leave(ticket)
 
-    def _lane(self, call: Call) -> AbstractAsyncContextManager[Any]:
-        lane = call.tool.lane(call.arguments)
-        return nullcontext() if lane is None else self._lanes.setdefault(lane, asyncio.Lock())
+    def _begin(self, call: Call) -> None:
+        """Notes once that a call is about to take effect."""
+        if call.id in self._begun:
+            return
+        self._begun.add(call.id)
+
+        def write() -> None:
+            tool, arguments = call.tool.name, call.arguments
+            if earlier := self._journal.record_call_started(self._turn, call.id, tool, arguments):
+                self._earlier[call.id] = earlier
+
+        self._note(write)
 
     async def _execute(self, call: Call) -> None:
         self._emit(events.custom("tool.started", {"call": call.id}))
         began = time.monotonic()
-        run = _Run(call, self._emit, live=self._live)
+        execution = Execution(call, self.context(call.id), self._live(call.id, call.tool), self._emit)
+        status, exit_code, directory = "cancelled", None, None
         try:
-            result = await run.result(self._context(call.id))
-            outcome = Outcome(_text(result.content), is_error=result.is_error)
+            result = await execution.run()
         except asyncio.CancelledError:
-            result = ToolResult("", "interrupted")
-            outcome = interrupted(self._reason, run.partial)
-        except Exception as error:  # a tool's fault is the model's to know, and not the turn's end
-            result = ToolResult("", "error")
-            outcome = Outcome(_text(f"The tool failed: {type(error).__name__}: {error}"), is_error=True)
+            outcome = interrupted(self._reason, execution.partial)
+        else:
+            status, exit_code, directory = result.status, result.exit_code, result.directory
+            outcome = Outcome(result.content, is_error=status != "done")
         elapsed = round((time.monotonic() - began) * 1000)
-        self._settle(call.id, outcome, result.status, exit_code=result.exit_code, elapsed_ms=elapsed)
-        self._note(lambda: self._journal.record_call_result(self._turn, call.id, asdict(outcome)))
-        if directory := result.directory:
+        self._settle(call.id, outcome, status, exit_code=exit_code, elapsed_ms=elapsed)
+        if directory:
             self._note(lambda: self._journal.update_session(self._turn.session, directory=directory))
+
+    def _live(self, call: str, tool: Tool) -> Live | None:
+        """What shows the call's output, if its toggle lets it be shown while it comes."""
+        shown = self.toggles.get(tool.streams_by, True)
+        return Live(call, self._emit, self.toggles["output_interval_ms"] / 1000) if shown else None
 
     def _settle(self, call: str, outcome: Outcome, status: str, **more: Any) -> None:
         """The one place where a call gets its outcome."""
@@ -152,40 +172,7 @@ class Dispatch:
             return
         self.outcomes[call] = outcome
         finished = {"call": call, "status": status, "exit_code": None, "elapsed_ms": 0, **more}
-        self._emit(events.custom("tool.finished", finished))
-        self._emit(events.tool_call_result(call, outcome.content))
-
-
-class _Run:
-    """One execution of a tool, from its outputs to its result."""
-
-    def __init__(self, call: Call, emit: Callable[..., None], *, live: bool) -> None:
-        self._call = call
-        self._emit = emit
-        self._live = Live(time.monotonic()) if live else None
-        self.partial = ""
-
-    async def result(self, context: ToolContext) -> ToolResult:
-        result = None
-        async for item in self._call.tool.run(self._call.arguments, context):
-            match item:
-                case ToolOutput(text):
-                    text = _text(text)
-                    self.partial = (self.partial + text)[-PARTIAL:]
-                    self._show(text)
-                case ToolProgress():
-                    self._emit(events.custom("tool.progress", {"call": self._call.id, **asdict(item)}))
-                case ToolResult():
-                    result = item
-        if result is None:
-            raise RuntimeError("it ended without a result")
-        if self._live and (note := self._live.skipped()):
-            self._tell(note)
-        return result
-
-    def _show(self, text: str) -> None:
-        if self._live and (shown := self._live.show(text, time.monotonic())):
-            self._tell(shown)
-
-    def _tell(self, text: str) -> None:
-        self._emit(events.custom("tool.output", {"call": self._call.id, "text": text}))
+        log.debug("call.finished", turn=self._turn.id, size=len(outcome.content), **finished)
+        self._emit(events.custom("tool.finished", finished), events.tool_call_result(call, outcome.content))
+        if call in self._begun:
+            self._note(lambda: self._journal.record_call_result(self._turn, call, asdict(outcome)))

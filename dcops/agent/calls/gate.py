@@ -7,26 +7,30 @@ from typing import TYPE_CHECKING
 from ..tools.tool import Effect
 
 if TYPE_CHECKING:
-    from ..events import Block
+    from ..events import Block, Toggles
     from .call import Call
 
 
 class Gate:
-    """Holds sealed calls of one reply back until they are confirmed.
+    """Holds sealed calls of one reply back until they may run.
 
     A cut reply can close its last block, so only the next block's start or the stop reason `tool_use`
     confirms a call. A read-only call runs when it is sealed; unless it has no arguments, since an empty input
-    is also what a call looks like that was cut before its first byte.
+    is also what a call looks like that was cut before its first byte. The toggles can make calls wait longer,
+    never shorter.
     """
 
-    def __init__(self) -> None:
-        """Nothing waits yet."""
+    def __init__(self, toggles: Toggles) -> None:
+        """Nothing waits yet; `toggles` are the turn's."""
+        mode = toggles["eager_tools"] if toggles["enable_tool_buffer"] else "off"
         self._waiting: list[Call] = []
-        self._early = True
+        self._early = {"off": (), "readonly": (Effect.READONLY,), "confirmed": tuple(Effect)}[mode]
+        self._called = False
 
     def sealed(self, call: Call) -> list[Call]:
         """A call ended and is valid; returns what may run now."""
-        if self._early and call.arguments and call.tool.effect(call.arguments) is Effect.READONLY:
+        readonly = call.tool.effect(call.arguments) is Effect.READONLY
+        if readonly and call.arguments and self._early:
             return [call]
         self._waiting.append(call)
         return []
@@ -34,13 +38,20 @@ class Gate:
     def started(self, block: Block) -> list[Call]:
         """The next block began; returns what that confirms."""
         if block["type"] == "fallback":  # another model goes on: what it will stop with is open again
-            self._early = False
-        return self._release() if self._early else []
+            self._early = ()
+        return self._release()
 
     def stopped(self, reason: str | None) -> list[Call]:
         """The model stopped; returns what that confirms."""
-        return self._release() if reason == "tool_use" else []
+        self._called = reason == "tool_use"
+        return self._release() if self._called else []
+
+    def ended(self) -> list[Call]:
+        """The reply ended; returns what waited for that."""
+        released, self._waiting = self._waiting if self._called else [], []
+        return released
 
     def _release(self) -> list[Call]:
-        released, self._waiting = self._waiting, []
+        released = [call for call in self._waiting if call.tool.effect(call.arguments) in self._early]
+        self._waiting = [call for call in self._waiting if call not in released]
         return released

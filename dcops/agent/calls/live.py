@@ -1,6 +1,18 @@
-"""How much of a running tool's output is shown live: a steady rate, so that a flood drowns nobody."""
+"""What is shown of a running tool: at a steady pace, so that no flood drowns anybody."""
 
 from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from .. import events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..events import Event
+    from ..tools.tool import ToolProgress
 
 PER_SECOND = 256 * 1024
 BURST = 256 * 1024
@@ -9,7 +21,74 @@ TOTAL = 4 * 1024 * 1024
 
 
 class Live:
-    """The live view of one call's output."""
+    """The output and progress of one call, each told at most once in an interval, the last state always."""
+
+    def __init__(self, call: str, emit: Callable[[Event], None], interval: float) -> None:
+        """Shows nothing yet.
+
+        Args:
+            call: the call's id.
+            emit: takes the events.
+            interval: seconds between two events of a kind; with 0 each piece is told as it comes.
+        """
+        self._call = call
+        self._emit = emit
+        self._interval = interval
+        self._began = time.monotonic()
+        self._allowance = Allowance(self._began)
+        self._texts: list[str] = []
+        self._progress: ToolProgress | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def output(self, text: str) -> None:
+        """Shows more output, the first piece at once."""
+        if shown := self._allowance.show(text, time.monotonic()):
+            self._texts.append(shown)
+            self._soon()
+
+    def progress(self, progress: ToolProgress) -> None:
+        """Shows how far the tool is; what has no total is not shown."""
+        if progress.total > 0:
+            self._progress = progress
+            self._soon()
+
+    def close(self) -> None:
+        """Shows the rest; what comes after it is not shown."""
+        if note := self._allowance.skipped():
+            self._texts.append(note)
+        self._tell()
+        self._closed = True
+        if self._timer:
+            self._timer.cancel()
+
+    def _soon(self) -> None:
+        if self._timer is None and not self._closed:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._timer = None
+        if not self._texts and not self._progress:
+            return
+        if self._texts:
+            self._custom("tool.output", text="".join(self._texts))
+        if self._progress:
+            self._custom("tool.progress", **self._measure(self._progress))
+        self._texts, self._progress = [], None
+        if self._interval:
+            self._timer = asyncio.get_running_loop().call_later(self._interval, self._tell)
+
+    def _measure(self, progress: ToolProgress) -> dict[str, float | None]:
+        part = min(max(progress.done / progress.total, 0.0), 1.0)
+        passed = time.monotonic() - self._began
+        return {"percent": round(100 * part, 1), "eta": round(passed / part - passed, 1) if part else None}
+
+    def _custom(self, name: str, **value: Any) -> None:
+        self._emit(events.custom(name, {"call": self._call, **value}))
+
+
+class Allowance:
+    """How much of one call's output may be shown."""
 
     def __init__(self, now: float) -> None:
         """Starts with a full burst; `now` in seconds of any steady clock."""

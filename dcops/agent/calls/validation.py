@@ -1,15 +1,22 @@
-"""Whether what the model wrote is a call of ours: a known tool, and arguments that fit its schema."""
+"""Whether what the model wrote is a call that may run: whole, of a known tool, fitting, and not refused."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .call import Call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..events import Block
     from ..tools.registry import Registry
-    from ..tools.tool import Tool
+    from ..tools.tool import Tool, ToolContext
+
+MOST_ERRORS = 3
+LONGEST_ERROR = 300
+"""Characters; the message of a schema's error may quote all of the input."""
 
 
 class Validation:
@@ -18,30 +25,59 @@ class Validation:
     def __init__(self, registry: Registry) -> None:
         """Takes the tools that there are."""
         self._registry = registry
-        self._validators: dict[str, Any] = {}
+        self._validators: dict[Tool, Any] = {}
 
-    def check(self, block: Block, fault: str | None = None) -> Call | str:
-        """The call, or what the model is told about why there is none.
+    def check(
+        self, block: Block, context: Callable[[str], ToolContext], fault: str | None = None
+    ) -> Call | str:
+        """The call, or what the model is told about why there is none and what to correct.
 
         Args:
             block: the `tool_use` block as it ended.
+            context: gives a call, by its id, its surroundings.
             fault: what the assembler found wrong with its input.
         """
         if fault:
             return f"Not executed: {fault}."
-        tool = self._registry.get(block["name"])
+        tool = self._registry.get(block["name"], block.get("toolset_name"))
         if tool is None:
             names = ", ".join(self._registry.names)
-            return f"There is no tool {block['name']!r}; there are: {names}."
-        error = next(iter(self._validator(tool).iter_errors(block["input"])), None)
-        if error is not None:
-            where = "".join(f"[{part!r}]" for part in error.absolute_path)
-            return f"Not executed: the input{where} does not fit the tool's schema: {error.message}."
+            return f"Not executed: there is no tool {block['name']!r}; there are: {names}."
+        if wrong := self._misfit(tool, block["input"]):
+            return f"Not executed: {wrong}."
+        if refusal := _refusal(tool, block["input"], context(block["id"])):
+            return f"Not executed: {refusal}."
         return Call(block["id"], tool, block["input"])
 
+    def _misfit(self, tool: Tool, arguments: dict[str, Any]) -> str:
+        errors = list(islice(self._validator(tool).iter_errors(arguments), MOST_ERRORS))
+        if not errors:
+            return ""
+        told = "; ".join(f"input{_place(error)}: {_short(error.message)}" for error in errors)
+        known = ", ".join(tool.input_schema.get("properties", ()))
+        return f"the input does not fit the schema of {tool.name} ({told}); it takes: {known}"
+
     def _validator(self, tool: Tool) -> Any:
-        if tool.name not in self._validators:
+        if tool not in self._validators:
             from jsonschema import Draft202012Validator  # noqa: PLC0415 - costs 80 ms, and only calls need it
 
-            self._validators[tool.name] = Draft202012Validator(tool.input_schema)
-        return self._validators[tool.name]
+            self._validators[tool] = Draft202012Validator(tool.input_schema)
+        return self._validators[tool]
+
+
+def _refusal(tool: Tool, arguments: dict[str, Any], context: ToolContext) -> str | None:
+    try:
+        return tool.refusal(arguments, context)
+    except Exception as error:  # what a tool cannot judge it must not do; the turn goes on
+        return f"{tool.name} could not check the input ({type(error).__name__}: {error})"
+
+
+def _place(error: Any) -> str:
+    return "".join(f"[{part!r}]" for part in error.absolute_path)
+
+
+def _short(message: str) -> str:
+    if len(message) <= LONGEST_ERROR:
+        return message
+    half = LONGEST_ERROR // 2
+    return f"{message[:half]} ... {message[-half:]}"

@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from .output import Output
 from .shell import End, Shell
-from .tool import Effect, ToolOutput, ToolResult
+from .tool import Lane, Tool, ToolOutput, ToolResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from .tool import ToolContext
 
 TIMEOUT = 120
 LONGEST = 3600
 
+KILLING = 10
+"""Seconds that a command which ran out of time may take to end."""
+
 MOST_SHELLS = 32
 """Shells that are kept between commands; with one more, the one that was idle the longest ends."""
 
 
-class Bash:
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "command": {
+            "type": "string",
+            "minLength": 1,
+            "description": "The command line or script to run.",
+        },
+        "timeout": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": LONGEST,
+            "description": "Seconds.",
+        },
+    },
+    "required": ["command"],
+    "additionalProperties": False,
+}
+
+
+class Bash(Tool):
     """Runs commands in the session's shell, which keeps its directory, variables and functions."""
 
     name = "bash"
@@ -33,52 +56,37 @@ class Bash:
         "the command is killed and the shell starts anew. Start long-lived processes in the background with "
         "their output redirected to a file."
     )
-    input_schema: ClassVar[dict[str, Any]] = {
-        "type": "object",
-        "properties": {
-            "command": {
-                "type": "string",
-                "minLength": 1,
-                "description": "The command line or script to run.",
-            },
-            "timeout": {
-                "type": "number",
-                "exclusiveMinimum": 0,
-                "maximum": LONGEST,
-                "description": "Seconds.",
-            },
-        },
-        "required": ["command"],
-        "additionalProperties": False,
-    }
+    input_schema = SCHEMA
+    streams_by = "use_streaming_bash"
 
     def __init__(self) -> None:
         """No shell is started before the first call of a session."""
         self._shells: dict[str, Shell] = {}
 
-    def effect(self, arguments: dict[str, Any]) -> Effect:
-        """Any command may change anything."""
-        del arguments
-        return Effect.EFFECTS
+    def refusal(self, arguments: dict[str, Any], context: ToolContext) -> str | None:
+        """A NUL ends a command where it is handed to the shell."""
+        del context
+        return "a command cannot contain a NUL character" if "\0" in arguments["command"] else None
 
-    def lane(self, arguments: dict[str, Any]) -> str | None:
+    def lane(self, arguments: dict[str, Any], context: ToolContext) -> Lane | None:
         """One command at a time in the session's shell."""
-        del arguments
-        return "shell"
+        del arguments, context
+        return Lane("shell")
+
+    def timeout(self, arguments: dict[str, Any]) -> float:
+        """More than the command has: it is killed in its time here, where the shell is at hand."""
+        return float(arguments.get("timeout", TIMEOUT)) + KILLING
 
     async def run(
         self, arguments: dict[str, Any], context: ToolContext
-    ) -> AsyncIterator[ToolOutput | ToolResult]:
+    ) -> AsyncGenerator[ToolOutput | ToolResult, None]:
         """Runs `command`; see `Tool.run`."""
         command = arguments["command"]
         seconds = arguments.get("timeout", TIMEOUT)
-        if "\0" in command:
-            yield ToolResult("A command cannot contain a NUL character.", "error")
-            return
         try:
             shell, note = await self._shell(context)
         except OSError as error:
-            yield ToolResult(f"The shell does not start: {error}.", "error")
+            yield ToolResult(f"The shell does not start: {error}.", "failed")
             return
         output = Output(context.output)
         end: End | None = None
@@ -146,9 +154,9 @@ def _result(output: str, end: End | None, seconds: float) -> ToolResult:
     body = output if not output or output.endswith("\n") else output + "\n"
     if end is None:
         told = f"[killed after {seconds:g} s; the next command gets a new shell]"
-        return ToolResult(body + told, "timeout")
+        return ToolResult(body + told, "timed_out")
     if not end.alive:
         told = f"[exit code {end.exit_code}; the shell ended with it, the next command gets a new one]"
-        return ToolResult(body + told, "error" if end.exit_code else "ok", end.exit_code)
+        return ToolResult(body + told, "failed" if end.exit_code else "done", end.exit_code)
     told = body + f"[exit code {end.exit_code}]" if end.exit_code or not body else body
-    return ToolResult(told, "error" if end.exit_code else "ok", end.exit_code, end.directory)
+    return ToolResult(told, "failed" if end.exit_code else "done", end.exit_code, end.directory)

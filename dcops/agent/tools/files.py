@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import time
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from .tool import Effect, ToolResult
+from .tool import Lane, Tool, ToolOutput, ToolResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterator
 
     from .tool import ToolContext
 
@@ -25,11 +27,32 @@ FARTHEST = 64 * 1024 * 1024
 """Characters of a file that are looked through; nobody can stop a thread that reads on."""
 
 
+BATCH = 16 * 1024
+BATCH_SECONDS = 0.05
+"""Characters and seconds after which what was found so far is shown; less is one result."""
+
+
 class Refused(Exception):
     """What cannot be done with a path; the text is for the model."""
 
 
-class Files:
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "command": {"type": "string", "enum": ["view"]},
+        "path": {
+            "type": "string",
+            "minLength": 1,
+            "description": "Relative to the workspace, or absolute in it.",
+        },
+        "view_range": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
+    },
+    "required": ["command", "path"],
+    "additionalProperties": False,
+}
+
+
+class Files(Tool):
     """Reads by path; paths are relative to the workspace, and no link leads out of it."""
 
     name = "files"
@@ -37,44 +60,66 @@ class Files:
         "Look at files in the workspace. `view` shows a file with line numbers (`view_range` [first, last], "
         "last -1 for the end), or a directory two levels deep without hidden entries."
     )
-    input_schema: ClassVar[dict[str, Any]] = {
-        "type": "object",
-        "properties": {
-            "command": {"type": "string", "enum": ["view"]},
-            "path": {
-                "type": "string",
-                "minLength": 1,
-                "description": "Relative to the workspace, or absolute in it.",
-            },
-            "view_range": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
-        },
-        "required": ["command", "path"],
-        "additionalProperties": False,
-    }
+    input_schema = SCHEMA
+    readonly = True
+    streams_by = "use_streaming_file"
 
-    def effect(self, arguments: dict[str, Any]) -> Effect:
-        """Looking changes nothing."""
-        del arguments
-        return Effect.READONLY
+    def refusal(self, arguments: dict[str, Any], context: ToolContext) -> str | None:
+        """What leads out of the workspace by its words alone; links are looked at when the call runs."""
+        path, root = arguments["path"], str(context.workspace)
+        if "\0" in path:
+            return "a path cannot contain a NUL character"
+        named = os.path.normpath(os.path.join(root, path))  # noqa: PTH118 - pathlib does not resolve `..`
+        inside = any(Path(named).is_relative_to(place) for place in (root, _real(root)))
+        return None if inside else f"{path} is outside the workspace {root}; name a path in it"
 
-    def lane(self, arguments: dict[str, Any]) -> str | None:
-        """Views run beside everything."""
-        del arguments
-        return None
+    def lane(self, arguments: dict[str, Any], context: ToolContext) -> Lane | None:
+        """Views of a file run side by side, but not beside what writes to it."""
+        path = os.path.join(context.workspace, arguments["path"])  # noqa: PTH118
+        return Lane(f"file {os.path.realpath(path)}", shared=True)
 
-    async def run(self, arguments: dict[str, Any], context: ToolContext) -> AsyncIterator[ToolResult]:
+    async def run(
+        self, arguments: dict[str, Any], context: ToolContext
+    ) -> AsyncGenerator[ToolOutput | ToolResult, None]:
         """Runs `command`; see `Tool.run`."""
+        lines = _view(arguments, context.workspace)
+        batches: list[str] = []
         try:
-            text = await asyncio.to_thread(_view, arguments, context.workspace)
+            while True:
+                batch, more = await asyncio.to_thread(_batch, lines)
+                batches.append(batch)
+                if not more:
+                    break
+                yield ToolOutput(batch)
+            if len(batches) > 1:
+                yield ToolOutput(batch)
         except Refused as refusal:
-            yield ToolResult(str(refusal), "error")
+            yield ToolResult(str(refusal), "failed")
         except OSError as error:
-            yield ToolResult(f"{arguments['path']}: {error.strerror or error}", "error")
+            yield ToolResult(f"{arguments['path']}: {error.strerror or error}", "failed")
         else:
-            yield ToolResult(text)
+            yield ToolResult("".join(batches).removesuffix("\n"))
+        finally:
+            with suppress(ValueError):  # a thread is at it: then it is closed when that is done
+                lines.close()
 
-    async def close(self, session: str | None = None) -> None:
-        """Nothing is kept."""
+
+@lru_cache(maxsize=1024)
+def _real(workspace: str) -> str:
+    return os.path.realpath(workspace)
+
+
+def _batch(lines: Iterator[str]) -> tuple[str, bool]:
+    """The lines of the next moment, and whether there may be more."""
+    batch: list[str] = []
+    characters = 0
+    deadline = time.monotonic() + BATCH_SECONDS
+    for line in lines:
+        batch.append(f"{line}\n")
+        characters += len(line)
+        if characters > BATCH or time.monotonic() > deadline:
+            return "".join(batch), True
+    return "".join(batch), False
 
 
 def confined(path: str, workspace: Path) -> Path:
@@ -93,7 +138,8 @@ def confined(path: str, workspace: Path) -> Path:
     return real
 
 
-def _view(arguments: dict[str, Any], workspace: Path) -> str:
+def _view(arguments: dict[str, Any], workspace: Path) -> Generator[str, None, None]:
+    """The lines of what is to be seen, as they are found."""
     name, view_range = arguments["path"], arguments.get("view_range")
     path = confined(name, workspace)
     if not path.exists():
@@ -103,10 +149,11 @@ def _view(arguments: dict[str, Any], workspace: Path) -> str:
         if stat.S_ISDIR(mode):
             if view_range:
                 raise Refused("view_range is for files; this is a directory")
-            return _directory(opened)
-        if not stat.S_ISREG(mode):
+            yield from _directory(opened)
+        elif stat.S_ISREG(mode):
+            yield from _file(opened, path.name, view_range)
+        else:
             raise Refused(f"{name} is neither a file nor a directory")
-        return _file(opened, path.name, view_range)
 
 
 @contextmanager
@@ -123,13 +170,12 @@ def _opened(path: Path, root: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _file(opened: int, name: str, view_range: list[int] | None) -> str:
+def _file(opened: int, name: str, view_range: list[int] | None) -> Iterator[str]:
     """Numbered lines; reads no further than it must, so the size of the file does not matter."""
     first, last = view_range or (1, -1)
     if first < 1 or (last != -1 and last < first):
         raise Refused(f"view_range {view_range} must be [first, last] with 1 <= first <= last, or last -1")
-    shown: list[str] = []
-    characters = 0
+    number = characters = 0
     with open(opened, encoding="utf-8", errors="replace", closefd=False) as file:
         if "\0" in file.read(4096):
             raise Refused(f"{name} is a binary file of {os.fstat(opened).st_size} bytes")
@@ -137,12 +183,11 @@ def _file(opened: int, name: str, view_range: list[int] | None) -> str:
         for number, line in enumerate(islice(_lines(file), first - 1, None if last == -1 else last), first):
             characters += min(len(line), LONGEST_LINE)
             if characters > MOST_CHARACTERS:
-                shown.append(f"[... cut before line {number}; use view_range to see more ...]")
+                yield f"[... cut before line {number}; use view_range to see more ...]"
                 break
-            shown.append(f"{number:6}\t{line}")
-    if not shown:
-        return "[the file is empty]" if first == 1 else f"[the file has fewer than {first} lines]"
-    return "\n".join(shown)
+            yield f"{number:6}\t{line}"
+    if not number:
+        yield "[the file is empty]" if first == 1 else f"[the file has fewer than {first} lines]"
 
 
 def _lines(file: TextIO) -> Iterator[str]:
@@ -164,11 +209,15 @@ def _lines(file: TextIO) -> Iterator[str]:
         yield f"{line[:LONGEST_LINE]} [... {more} more]" if more > 0 else line.rstrip("\n")
 
 
-def _directory(opened: int) -> str:
-    lines = list(islice(_entries(opened, 2), MOST_ENTRIES + 1))
-    if len(lines) > MOST_ENTRIES:
-        lines[MOST_ENTRIES:] = [f"[... more than {MOST_ENTRIES} entries ...]"]
-    return "\n".join(lines) or "[the directory is empty]"
+def _directory(opened: int) -> Iterator[str]:
+    number = 0
+    for number, entry in enumerate(_entries(opened, 2), 1):
+        if number > MOST_ENTRIES:
+            yield f"[... more than {MOST_ENTRIES} entries ...]"
+            return
+        yield entry
+    if not number:
+        yield "[the directory is empty]"
 
 
 def _entries(opened: int, depth: int) -> Iterator[str]:

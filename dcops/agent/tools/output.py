@@ -12,10 +12,36 @@ if TYPE_CHECKING:
 HEAD = TAIL = 15_000
 """Characters of a long output that the model sees from its start and from its end."""
 
+MOST = 100_000
+"""Characters of a result that no tool may exceed."""
+
 ON_DISK = 256 * 1024 * 1024
 """Bytes of one output that are kept."""
 
+UNREADABLE = "\ufffd"
+BINARY = 0.1
+"""The part of unreadable characters from which on an output is not shown to the model."""
+
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
+_UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[]PX^_][^\x07\x1b]*\x1b?|[ -/]*)\Z")
+_CONTROLS = re.compile("[\x00-\x07\x0b\x0e-\x1f\x7f-\x9f]")
+LONGEST_ESCAPE = 4096
+"""Characters that are held back while an escape has no end."""
+
+
+class Plain:
+    """Takes terminal escapes and control characters out of a text that comes in pieces, split anywhere."""
+
+    def __init__(self) -> None:
+        """Holds nothing back yet."""
+        self._held = ""
+
+    def take(self, text: str, *, final: bool = False) -> str:
+        """What is readable so far; the start of an escape is held back until its end is known."""
+        text, self._held = self._held + text, ""
+        if not final and (unfinished := _UNFINISHED.search(text, max(0, len(text) - LONGEST_ESCAPE))):
+            text, self._held = text[: unfinished.start()], unfinished[0]
+        return _CONTROLS.sub(UNREADABLE, _ESCAPES.sub("", text))
 
 
 class Output:
@@ -26,6 +52,8 @@ class Output:
         self._path = path
         self._file: BinaryIO | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._plain = Plain()
+        self._bytes = 0
         self._room = ON_DISK
         self._unkept = ""
         self._head = ""
@@ -33,10 +61,10 @@ class Output:
         self._characters = 0
 
     def take(self, data: bytes, *, final: bool = False) -> str:
-        """Keeps the bytes; returns the text that is complete with them."""
+        """Keeps the bytes; returns the text that is complete with them, free of terminal escapes."""
         if data:
             self._keep(data)
-        text = self._decoder.decode(data, final)
+        text = self._plain.take(self._decoder.decode(data, final), final=final)
         self._characters += len(text)
         room = HEAD - len(self._head)
         if room > 0:
@@ -46,6 +74,7 @@ class Output:
 
     def _keep(self, data: bytes) -> None:
         """Writes to the file; the command goes on when that fails, and the model is told."""
+        self._bytes += len(data)
         kept = data[: self._room]
         if len(kept) < len(data):
             self._unkept = self._unkept or f"the file takes {ON_DISK} bytes"
@@ -61,15 +90,26 @@ class Output:
             self._unkept, self._room = str(error.strerror or error), 0
 
     def for_model(self) -> str:
-        """Head and tail with the number of characters left out, free of terminal escapes."""
+        """Head and tail with the number of characters left out; what is no text is only named."""
+        where = f"what could be kept of it ({self._unkept})" if self._unkept else "all of it"
+        shown = self._head + self._tail
+        if shown.count(UNREADABLE) > BINARY * len(shown) + 1:
+            return f"[binary output of {self._bytes} bytes; {where} is in {self._path}]"
         gap = ""
-        if left_out := self._characters - len(self._head) - len(self._tail):
-            where = f"what could be kept of it ({self._unkept})" if self._unkept else "all of it"
+        if left_out := self._characters - len(shown):
             gap = f"\n[... {left_out} characters left out; {where} is in {self._path} ...]\n"
-        return _ESCAPES.sub("", self._head + gap + self._tail)
+        return self._head + gap + self._tail
 
     def close(self) -> None:
         """Closes the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def shortened(text: str, path: Path) -> str:
+    """Head and tail of a result that is too long for the model; all of it goes to `path`."""
+    output = Output(path)
+    output.take(text.encode(errors="replace"), final=True)
+    output.close()
+    return output.for_model()

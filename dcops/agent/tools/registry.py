@@ -8,7 +8,7 @@ from .bash import Bash
 from .files import Files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from .tool import Tool
 
@@ -17,17 +17,35 @@ class Registry:
     """Which tools there are; the order is theirs in every request, so that prompts stay cacheable."""
 
     def __init__(self, tools: Iterable[Tool]) -> None:
-        """Takes the tools in the order in which the model is told about them."""
-        self._tools = {tool.name: tool for tool in tools}
+        """Takes the tools in the order in which the model is told about them.
 
-    def get(self, name: str) -> Tool | None:
-        """The tool of that name, if there is one."""
-        return self._tools.get(name)
+        Raises:
+            ValueError: two have the same name, or one that can have effects takes more than it declares.
+        """
+        self._tools: dict[tuple[str | None, str], Tool] = {}
+        for tool in tools:
+            key = (tool.toolset, tool.name)
+            if key in self._tools:
+                raise ValueError(f"there are two tools {tool.name!r}")
+            if not tool.readonly and tool.input_schema.get("additionalProperties") is not False:
+                raise ValueError(
+                    f"the tool {tool.name!r} can have effects, and its input_schema lets anything through: "
+                    "add additionalProperties: false, or say readonly if no call of it changes anything"
+                )
+            self._tools[key] = tool
+
+    def get(self, name: str, toolset: str | None = None) -> Tool | None:
+        """The tool of that name, if there is one; names of a toolset's members are their own."""
+        return self._tools.get((toolset, name))
+
+    def __iter__(self) -> Iterator[Tool]:
+        """All tools in their order."""
+        return iter(self._tools.values())
 
     @property
     def names(self) -> tuple[str, ...]:
         """All names."""
-        return tuple(self._tools)
+        return tuple(tool.name for tool in self)
 
     def definitions(self, *, eager: bool = False) -> list[dict[str, Any]]:
         """What the API is told about the tools.
@@ -40,14 +58,14 @@ class Registry:
                 "name": tool.name,
                 "description": tool.description,
                 "input_schema": tool.input_schema,
-                **({"eager_input_streaming": True} if eager and getattr(tool, "large_input", False) else {}),
+                **({"eager_input_streaming": True} if eager and tool.large_input else {}),
             }
-            for tool in self._tools.values()
+            for tool in self
         ]
 
     async def close(self, session: str | None = None) -> None:
         """Ends what the tools keep for a session, or for all of them."""
-        for tool in self._tools.values():
+        for tool in self:
             await tool.close(session)
 
 

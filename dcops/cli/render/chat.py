@@ -87,6 +87,8 @@ class TextView:
         elif name == "tool.finished":
             self._finish_output(call)
             self._do(f"{self._tools.get(call, 'tool')} finished  {_end(value)}")
+        elif name == "tool.retry":
+            self._do(f"{self._tools.get(call, 'tool')} is tried again: {value.get('reason')}")
         elif name == "retry":
             self._do(f"retry {value.get('attempt')}: {value.get('reason')}")
         elif name == "reply.cut":
@@ -151,7 +153,7 @@ def printable(text: str) -> str:
 
 
 def _end(value: Event) -> str:
-    status = str(value.get("status", ""))
+    status = str(value.get("status", "")).replace("_", " ")
     code = value.get("exit_code")
     elapsed = f"{float(value.get('elapsed_ms') or 0) / 1000:.1f}s"
     return f"{status} {elapsed}" if code in {None, 0} else f"{status}, exit code {code}, {elapsed}"

@@ -26,7 +26,7 @@ from dcops.agent.journal.journal import Journal
 from dcops.agent.loop import TurnRunner
 from dcops.agent.toggles import Schema
 from dcops.agent.tools.registry import Registry
-from dcops.agent.tools.tool import Effect, ToolOutput, ToolResult
+from dcops.agent.tools.tool import Effect, Lane, Tool, ToolContext, ToolOutput, ToolResult
 from dcops.agent.transport import Transport
 from dcops.scripted_model.issued import Issued
 from dcops.scripted_model.validator import validate
@@ -282,7 +282,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Decimal:
     return dict(pairs) if len({key for key, _ in pairs}) == len(pairs) else Decimal()
 
 
-class StandIn:
+class StandIn(Tool):
     """A tool that counts its effects by their arguments.
 
     Arguments say how it behaves: `seconds` of (skipped) time, `fail`, `raise`, `lane`.
@@ -295,15 +295,12 @@ class StandIn:
         self.description = "Stands in."
         properties: dict[str, Any] = {key: {} for key in keys}
         self.input_schema = {"type": "object", "properties": properties, "additionalProperties": False}
-        self.kind = effect
+        self.readonly = effect is Effect.READONLY
         self._effects = effects
 
-    def effect(self, arguments: dict[str, Any]) -> Effect:
-        del arguments
-        return self.kind
-
-    def lane(self, arguments: dict[str, Any]) -> str | None:
-        return arguments.get("lane")
+    def lane(self, arguments: dict[str, Any], context: ToolContext) -> Lane | None:
+        del context
+        return Lane(str(arguments["lane"])) if "lane" in arguments else None
 
     async def run(self, arguments: dict[str, Any], context: Any) -> AsyncIterator[Any]:
         del context
@@ -312,10 +309,7 @@ class StandIn:
         await asyncio.sleep(arguments.get("seconds", 0))
         if arguments.get("raise"):
             raise RuntimeError("broken tool")
-        yield ToolResult("it ran", "error" if arguments.get("fail") else "ok")
-
-    async def close(self, session: str | None = None) -> None:
-        del session
+        yield ToolResult("it ran", "failed" if arguments.get("fail") else "done")
 
 
 class House:

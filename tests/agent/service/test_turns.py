@@ -338,6 +338,6 @@ def test_turns_and_tools_are_counted(agent: Any) -> None:
     agent.until(lambda: agent.report()["running_turns"] == 0)
     text = agent.http.get("/metrics").text
     assert 'dcops_turns_total{state="done"} 1.0' in text
-    assert 'dcops_tool_seconds_count{status="ok",tool="bash"} 1.0' in text
+    assert 'dcops_tool_seconds_count{status="done",tool="bash"} 1.0' in text
     assert "dcops_time_to_first_token_seconds_count 1.0" in text
     assert "dcops_running_turns 0.0" in text

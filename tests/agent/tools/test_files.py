@@ -25,7 +25,10 @@ def _view(workspace: Path, path: str, **more: Any) -> ToolResult:
     async def run() -> ToolResult:
         context = ToolContext("s", workspace, workspace / "unused")
         arguments = {"command": "view", "path": path, **more}
-        (result,) = [item async for item in Files().run(arguments, context)]
+        *pieces, result = [item async for item in Files().run(arguments, context)]
+        assert isinstance(result, ToolResult)
+        if pieces:
+            assert "".join(piece.text for piece in pieces) == f"{result.content}\n"
         return result
 
     return asyncio.run(run())
@@ -51,7 +54,7 @@ def test_a_range_shows_its_lines(workspace: Path, view_range: list[int], lines: 
 def test_a_range_that_is_none_is_refused(workspace: Path, view_range: list[int]) -> None:
     (workspace / "a").write_text("x\n")
     result = _view(workspace, "a", view_range=view_range)
-    assert result.is_error
+    assert result.status == "failed"
     assert "view_range" in result.content
 
 
@@ -78,7 +81,7 @@ def test_a_directory_is_listed_two_levels_deep_without_hidden_entries(workspace:
     (workspace / "b/link").symlink_to("/etc")
     assert _view(workspace, ".").content == "a.txt\nb/\nb/c/\nb/link/"
     assert _view(workspace, "b/c/d").content == "[the directory is empty]"
-    assert _view(workspace, ".", view_range=[1, 2]).is_error
+    assert _view(workspace, ".", view_range=[1, 2]).status == "failed"
 
 
 def test_a_very_full_directory_is_cut(workspace: Path) -> None:
@@ -99,7 +102,7 @@ def test_nothing_outside_the_workspace_is_shown(workspace: Path, path: str) -> N
     (workspace / "up").symlink_to("..")
     (workspace / "loop").symlink_to("loop")
     result = _view(workspace, path)
-    assert result.is_error
+    assert result.status == "failed"
     assert "SECRET" not in result.content
     assert "root:" not in result.content
 
@@ -148,7 +151,7 @@ def test_a_link_put_there_after_the_check_leads_nowhere(
 
     monkeypatch.setattr("dcops.agent.tools.files.confined", late)
     result = _view(workspace, "folder/key")
-    assert result.is_error
+    assert result.status == "failed"
     assert "outside the workspace" in result.content
 
 
