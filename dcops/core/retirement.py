@@ -37,7 +37,7 @@ class Retirement:
 
 
 def retirements(values: Mapping[str, Any], schema: Mapping[str, Any], today: date) -> list[Retirement]:
-    """What ends on a day that the schema knows: of some toggles' values, and of the defaults of the others."""
+    """What ends on a day that the schema knows, of some toggles' values and the others' defaults."""
     found = []
     for name, value in effective(values, schema).items():
         days = declarations(schema)[name].get("x-retires", {})

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dcops.agent import transport as transport_module
 from dcops.agent.events import Fault
+from dcops.agent.models import Model, model
 from dcops.agent.request import Request
 from dcops.agent.transport import Transport
 
@@ -384,3 +386,30 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
     code = f"import sys, dcops.agent.loop; print([name for name in {late} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"
+
+
+def test_limits_of_a_model_are_asked_of_the_models_endpoint() -> None:
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).lower())
+        body = json.dumps({"type": "model", "id": "claude-sonnet-5", "max_tokens": 5_000}).encode()
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        writer.write(head % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    async def run() -> Model:
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        host, port = listening.sockets[0].getsockname()
+        transport = Transport(f"http://{host}:{port}", "k" * 64)
+        await transport.load()
+        limits = await transport.catalogue.limits("claude-sonnet-5")
+        await transport.close()
+        listening.close()
+        return limits
+
+    limits = asyncio.run(asyncio.wait_for(run(), 20))
+    assert limits == replace(model("claude-sonnet-5"), max_output=5_000)
+    assert asked[0].startswith(b"get /v1/models/claude-sonnet-5 ")
+    assert b"authorization: bearer " + b"k" * 64 in asked[0]
