@@ -80,6 +80,15 @@ def test_calls_between_thoughts_are_asked_of_models_that_have_to_be(house: Any, 
     assert house.model.betas == [("interleaved-thinking-2025-05-14",), ()]
 
 
+def test_large_inputs_are_streamed_as_they_are_written_where_the_model_can(house: Any, say: Any) -> None:
+    def eager(name: str) -> list[str]:
+        tools = _asked(house, say, api_model=name)["tools"]
+        return [tool["name"] for tool in tools if tool.get("eager_input_streaming")]
+
+    assert eager("claude-sonnet-5") == eager("claude-sonnet-4-5") == ["bash"]
+    assert eager(BUDGETED) == eager("claude-3-7-sonnet-20250219") == []
+
+
 @pytest.mark.parametrize("name", ["claude-sonnet-5", BUDGETED])
 def test_h7_nothing_but_max_tokens_changes_within_a_turn(house: Any, say: Any, name: str) -> None:
     """Neither what the models endpoint tells meanwhile, nor more room after a cut, nor toggles."""

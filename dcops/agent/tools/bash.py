@@ -57,6 +57,7 @@ class Bash(Tool):
         "their output redirected to a file."
     )
     input_schema = SCHEMA
+    large_input = True  # whole files are written by it
     streams_by = "use_streaming_bash"
 
     def __init__(self) -> None:
