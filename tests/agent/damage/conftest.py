@@ -1,4 +1,4 @@
-"""A house whose model is damaged on purpose: it answers in bytes at the HTTP client's end.
+"""An agent whose model is damaged on purpose: it answers in bytes at the HTTP client's end.
 
 Everything between those bytes and the journal is the agent's own. Time is skipped whenever nothing but a
 timer could happen next, so a stalled stream and the wait before a retry take none.
@@ -96,12 +96,14 @@ class Reply:
             `garbled` (what follows is no JSON), or `torn` (the last event is cut amid its bytes).
         status: an HTTP status instead of a stream.
         before: what happens before the event of that number is sent.
+        streamed: whether it was asked for as a stream.
     """
 
     events: list[dict[str, Any]] = field(default_factory=list)
     end: str = "closed"
     status: int = 200
     before: dict[int, Callable[[], object]] = field(default_factory=dict)
+    streamed: bool = True
 
 
 class Api:
@@ -123,24 +125,26 @@ class Api:
         self.requests.append(asked)
         self.problems += validate(asked, self.issued)
         reply = self.replies.pop(0) if self.replies else self.otherwise()
+        reply.streamed = bool(asked.get("stream"))
         self.sent.append(reply)
         if reply.status != 200:
             error = {"type": "overloaded_error", "message": "Overloaded"}
             return httpx2.Response(reply.status, json={"type": "error", "error": error})
         self.issued.remember([block for block, ended in hear(reply).blocks if ended])
-        if not asked.get("stream"):
+        if not reply.streamed:
             return self._whole(reply)
         headers = {"content-type": "text/event-stream", "request-id": f"req_{len(self.requests)}"}
         return httpx2.Response(200, headers=headers, stream=_Stream(self._bytes(reply)))
 
     def _whole(self, reply: Reply) -> httpx2.Response:
+        """The same without a stream: what is not complete breaks off, and a call that was cut is empty."""
+        heard = hear(reply)
         if reply.end != "closed":
             raise httpx2.ReadError("the connection was reset")
-        message = dict(reply.events[0]["message"]) if reply.events else {}
-        for event in reply.events:
-            if event["type"] == "message_delta":
-                message |= event["delta"]
-        return httpx2.Response(200, json={**message, "content": [block for block, _ in hear(reply).blocks]})
+        if not heard.whole:
+            return httpx2.Response(200, content=b'{"type": "message", "content": [')
+        message = {**reply.events[0]["message"], "stop_reason": heard.stop}
+        return httpx2.Response(200, json={**message, "content": [block for block, _ in heard.blocks]})
 
     async def _bytes(self, reply: Reply) -> AsyncIterator[bytes]:
         for number, event in enumerate(reply.events):
@@ -242,10 +246,10 @@ def hear(reply: Reply) -> Heard:
             case "message_stop":
                 heard.whole = True
                 break
-    heard.blocks = [
-        (block if index not in texts else _finish(block, texts[index]), index not in texts)
-        for index, block in blocks.items()
-    ]
+    for index, block in blocks.items():
+        cut = index in texts
+        whole = _finish(block, texts[index] if reply.streamed else "") if cut else block
+        heard.blocks.append((whole, not (cut and reply.streamed)))
     return heard
 
 
@@ -312,7 +316,7 @@ class StandIn(Tool):
         yield ToolResult("it ran", "failed" if arguments.get("fail") else "done")
 
 
-class House:
+class Rig:
     """One agent for many sessions, and what must hold after each of their turns."""
 
     reply = Reply
@@ -375,7 +379,7 @@ class House:
 class Told:
     """What a turn left: its events, the history with it (`before` messages are older), its effects."""
 
-    house: House
+    rig: Rig
     turn: Turn
     events: list[Event]
     history: list[dict[str, Any]]
@@ -387,7 +391,7 @@ class Told:
 
     def hold(self) -> None:
         """What holds after every turn, whatever happened to it."""
-        api = self.house.api
+        api = self.rig.api
         assert self.turn.state != "running"
         assert api.problems == []
         assert len(api.requests) <= MANY
@@ -398,7 +402,7 @@ class Told:
             "messages": for_request([*self.history, following]),
         }
         assert validate(request, api.issued) == []
-        assert self.house.effects <= self.proven(), "a call ran twice, or unproven"
+        assert self.rig.effects <= self.proven(), "a call ran twice, or unproven"
         self._results_hold()
         self._replies_hold()
         self._events_hold()
@@ -406,8 +410,8 @@ class Told:
     def proven(self) -> Counter[tuple[str, str]]:
         """The calls that what came of the replies proves complete."""
         proven: Counter[tuple[str, str]] = Counter()
-        for heard in map(hear, self.house.api.sent):
-            early = [call for call in heard.early if call[0] in self.house.readonly]
+        for heard in map(hear, self.rig.api.sent):
+            early = [call for call in heard.early if call[0] in self.rig.readonly]
             proven += Counter(heard.confirmed) | Counter(early)
         return proven
 
@@ -425,7 +429,7 @@ class Told:
 
     def _replies_hold(self) -> None:
         """Each message of the model is one reply, its blocks in their order; nothing cut is sent back."""
-        replies = map(hear, self.house.api.sent)
+        replies = map(hear, self.rig.api.sent)
         for message in self.messages:
             if message["role"] != "assistant":
                 continue
@@ -507,16 +511,16 @@ def _cut(block: dict[str, Any], sent: dict[str, Any]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     loop = SkippingLoop()
-    house = House(tmp_path_factory.mktemp("house"), loop)
+    rig = Rig(tmp_path_factory.mktemp("rig"), loop)
 
     async def answer(_: Any, request: httpx2.Request) -> httpx2.Response:
-        return await house.api.answer(request)
+        return await rig.api.answer(request)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx2.AsyncHTTPTransport, "handle_async_request", answer)
-        loop.run_until_complete(house.transport.load())
-        yield house
-        house.close()
+        loop.run_until_complete(rig.transport.load())
+        yield rig
+        rig.close()
     loop.close()

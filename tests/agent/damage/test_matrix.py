@@ -117,9 +117,9 @@ def _closing(events: Events) -> Events:
     return [{"type": "content_block_stop", "index": index} for index in open_blocks]
 
 
-def _damaged(house: Any, say: Any, events: Events) -> Iterator[tuple[str, int, Any]]:
+def _damaged(rig: Any, say: Any, events: Events) -> Iterator[tuple[str, int, Any]]:
     """Every damage at every boundary: its name, its place, and the reply."""
-    reply = house.reply
+    reply = rig.reply
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     other = say.reply(say.text("other"), say.call("other", "probe", n=99), stop="tool_use")
     yield "nothing", len(events), reply(events)
@@ -152,22 +152,22 @@ def _tools(calls: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
     return {name: keys for name, keys in tools.items() if name != "hammer"}
 
 
-async def _run(house: Any, say: Any, events: Events) -> None:
+async def _run(rig: Any, say: Any, events: Events) -> None:
     """All cases of one stream: once with tools that have effects, and once with such that only read."""
-    calls = house.hear(house.reply(events)).sealed
+    calls = rig.hear(rig.reply(events)).sealed
     tools = _tools(calls)
-    house.api.otherwise = lambda: house.reply(say.reply(say.text("done")))
+    rig.api.otherwise = lambda: rig.reply(say.reply(say.text("done")))
     for readonly in ((), tools) if calls else ((),):
-        house.use(tools, *readonly)
-        for number, (name, place, damaged) in enumerate(_damaged(house, say, events)):
-            session = house.session()
-            told = await house.turn(session, damaged)
+        rig.use(tools, *readonly)
+        for number, (name, place, damaged) in enumerate(_damaged(rig, say, events)):
+            session = rig.session()
+            told = await rig.turn(session, damaged)
             try:
                 told.hold()
                 assert told.turn.state == "done"
-                assert house.effects == {call: n for call, n in told.proven().items() if call[0] in tools}
+                assert rig.effects == {call: n for call, n in told.proven().items() if call[0] in tools}
                 if number % FOLLOWED == 0:
-                    following = await house.turn(session, house.reply(say.reply(say.text("here"))))
+                    following = await rig.turn(session, rig.reply(say.reply(say.text("here"))))
                     following.hold()
                     assert following.turn.state == "done"
             except AssertionError as error:
@@ -177,11 +177,11 @@ async def _run(house: Any, say: Any, events: Events) -> None:
 
 @pytest.mark.skipif(not STREAMS, reason="DCOPS_STREAMS_DIR names no folder of recorded streams")
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
-def test_a_recorded_stream_damaged_at_every_event(house: Any, say: Any, path: Path) -> None:
+def test_a_recorded_stream_damaged_at_every_event(rig: Any, say: Any, path: Path) -> None:
     for events in _recorded(path):
-        house.loop.run_until_complete(_run(house, say, events))
+        rig.loop.run_until_complete(_run(rig, say, events))
 
 
 @pytest.mark.parametrize("name", SYNTHETIC)
-def test_a_made_stream_damaged_at_every_event(house: Any, say: Any, name: str) -> None:
-    house.loop.run_until_complete(_run(house, say, _synthetic(say)[name]))
+def test_a_made_stream_damaged_at_every_event(rig: Any, say: Any, name: str) -> None:
+    rig.loop.run_until_complete(_run(rig, say, _synthetic(say)[name]))

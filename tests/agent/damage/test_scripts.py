@@ -117,7 +117,7 @@ TOGGLES = st.fixed_dictionaries(
         "output_interval_ms": st.sampled_from([0, 1000]),
         "max_requests_per_turn": st.integers(1, 3),
         "max_turn_seconds": st.integers(1, 60),
-        "api_model": st.sampled_from(["claude-sonnet-4-5", "claude-opus-4-6", "claude-3-haiku-20240307"]),
+        "api_model": st.sampled_from(["claude-opus-4-5", "claude-opus-4-6", "claude-haiku-4-5"]),
     },
 )
 TURNS = st.builds(
@@ -129,17 +129,17 @@ TURNS = st.builds(
 
 
 class Stage:
-    """Turns a script into the replies and controls of one house."""
+    """Turns a script into the replies and controls of one agent."""
 
-    def __init__(self, house: Any, say: Any) -> None:
-        self._house = house
+    def __init__(self, rig: Any, say: Any) -> None:
+        self._rig = rig
         self._say = say
-        self._session = house.session()
+        self._session = rig.session()
         self._named = 0
         self._timers: list[Any] = []
 
     async def play(self, asked: Asked) -> Any:
-        told = await self._house.turn(
+        told = await self._rig.turn(
             self._session,
             *(self._reply(said) for said in asked.replies),
             begun=lambda: self._schedule(asked.controls),
@@ -151,17 +151,17 @@ class Stage:
         return told
 
     def _schedule(self, controls: list[tuple[float, str]]) -> None:
-        later = self._house.loop.call_later
+        later = self._rig.loop.call_later
         self._timers += [later(seconds, self._control, kind) for seconds, kind in controls]
 
     def _control(self, kind: str) -> None:
         payload = {"input": "and this"} if kind == "steer" else {}
-        self._house.journal.request_control(self._session, kind, payload)
+        self._rig.journal.request_control(self._session, kind, payload)
         if kind == "pause":
-            self._timers.append(self._house.loop.call_later(7, self._control, "resume"))
+            self._timers.append(self._rig.loop.call_later(7, self._control, "resume"))
 
     def _reply(self, said: Said) -> Any:
-        say, reply = self._say, self._house.reply
+        say, reply = self._say, self._rig.reply
         events = say.reply(*self._naming(said.blocks), stop=said.stop)
         place = round(said.at * len(events))
         cut, end = events[:place], "closed"
@@ -214,17 +214,17 @@ class Stage:
         return [ending, {"type": "message_stop"}]
 
 
-async def _play(house: Any, say: Any, script: list[Asked]) -> None:
-    house.use(TOOLS, "look")
-    house.api.otherwise = lambda: house.reply(say.reply(say.text("done")))
-    stage = Stage(house, say)
+async def _play(rig: Any, say: Any, script: list[Asked]) -> None:
+    rig.use(TOOLS, "look")
+    rig.api.otherwise = lambda: rig.reply(say.reply(say.text("done")))
+    stage = Stage(rig, say)
     for asked in script:
         told = await stage.play(asked)
-        note(f"{told.turn.state} after {len(house.api.requests)} requests")
+        note(f"{told.turn.state} after {len(rig.api.requests)} requests")
     last = Said([{"type": "tool_use", "name": "work", "json": "{}"}], "tool_use", "", 0, "", 0)
     told = await stage.play(Asked([last]))
     assert told.turn.state == "done"
-    assert house.effects == {("work", "{}"): 1}
+    assert rig.effects == {("work", "{}"): 1}
 
 
 @settings(
@@ -234,6 +234,6 @@ async def _play(house: Any, say: Any, script: list[Asked]) -> None:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(script=st.lists(TURNS, min_size=1, max_size=2), seed=st.integers(0, 999))
-def test_a_conversation_holds_whatever_happens(house: Any, say: Any, script: list[Asked], seed: int) -> None:
-    house.api.random = Random(seed)
-    house.loop.run_until_complete(_play(house, say, script))
+def test_a_conversation_holds_whatever_happens(rig: Any, say: Any, script: list[Asked], seed: int) -> None:
+    rig.api.random = Random(seed)
+    rig.loop.run_until_complete(_play(rig, say, script))
