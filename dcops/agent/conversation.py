@@ -131,7 +131,8 @@ class Conversation:
         last = self._transcript.reply
         for block in history.calls(last):
             self._dispatch.refuse(block["id"], history.not_executed(reason))
-        self._transcript.say(history.closing(last, self._dispatch.outcomes, (), reason))
+        closing = history.closing(last, self._dispatch.outcomes, (), reason)
+        self._transcript.say({**closing, "content": [*closing["content"], *self._wishes.take()]})
 
     def _heed(self) -> bool:
         """Whether the user added something that no request carries yet; now the next one does."""
@@ -159,6 +160,8 @@ class Conversation:
             try:
                 reply = await self._read()
             except Fault as fault:
+                if _is_cancelled():
+                    raise asyncio.CancelledError from fault
                 await self._mend(fault)
             else:
                 self._attempts.succeeded()
@@ -246,3 +249,9 @@ class Conversation:
             journal.output_path(session, call),
             journal.session(session).directory,
         )
+
+
+def _is_cancelled() -> bool:
+    """Whether the turn was broken off, also where a library has made a fault of that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

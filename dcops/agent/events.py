@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,12 @@ def text_content(message: str, delta: str) -> Event:
 def text_end(message: str) -> Event:
     """The text is complete, or was cut."""
     return Event("TEXT_MESSAGE_END", {"messageId": message})
+
+
+def user_text(message: str, blocks: Sequence[Block]) -> tuple[Event, ...]:
+    """What the user adds to a running turn; no events where it has no text."""
+    text = "\n".join(block["text"] for block in blocks if block["type"] == "text")
+    return (text_start(message, "user"), text_content(message, text), text_end(message)) if text else ()
 
 
 def reasoning_start(message: str) -> tuple[Event, Event]:

@@ -9,6 +9,7 @@ from . import events, history
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .events import Event
     from .journal.journal import Journal
     from .journal.records import Turn
 
@@ -25,6 +26,23 @@ def recover(journal: Journal, lost: Sequence[Turn] = ()) -> list[Turn]:
     unclosed = [turn for turn in map(journal.turn, (turn.id for turn in lost)) if turn]
     recovered = [_close(journal, turn, UNWRITTEN) for turn in unclosed if turn.state == "running"]
     return [*recovered, *(_close(journal, turn, REASON) for turn in journal.orphans())]
+
+
+def unheard(journal: Journal, turn: Turn) -> list[Event]:
+    """Keeps what the user added when the turn could take it no more; for the transaction that ends it.
+
+    Returns:
+        The events that show it.
+    """
+    told: list[Event] = []
+    for control in journal.take_controls(turn):
+        if control.kind != "steer":
+            continue
+        position = journal.next_position(turn.session)
+        message = history.user(control.payload["input"])
+        journal.put_message(turn, position, message)
+        told += events.user_text(f"{turn.id}.unheard.{position}", message["content"])
+    return told
 
 
 def _close(journal: Journal, turn: Turn, reason: str) -> Turn:
@@ -46,7 +64,7 @@ def _close(journal: Journal, turn: Turn, reason: str) -> Turn:
         ]
         interrupted = events.custom("turn.interrupted", {"reason": reason})
         error = events.run_error(f"The turn was interrupted: {reason}.", "interrupted")
-        journal.finish_turn(turn, "interrupted", [*told, interrupted, error])
+        journal.finish_turn(turn, "interrupted", [*told, *unheard(journal, turn), interrupted, error])
 
     journal.together(write)
     return turn

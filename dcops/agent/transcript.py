@@ -14,18 +14,28 @@ if TYPE_CHECKING:
 
 
 class Transcript:
-    """Messages by position; positions grow, and may have gaps."""
+    """Messages by position; positions grow, and may have gaps.
+
+    What was said before is read once: by `load`, or when it is needed first, since a turn may be broken off
+    before anything was loaded, and must not write over it.
+    """
 
     def __init__(self, session: str, journal: Journal, recorder: Recorder) -> None:
-        """Knows nothing until `load`."""
+        """Reads nothing yet."""
         self._session = session
         self._journal = journal
         self._recorder = recorder
-        self._messages: dict[int, Message] = {}
+        self._loaded: dict[int, Message] | None = None
 
     async def load(self) -> None:
-        """Reads what was said so far."""
-        self._messages = dict(await asyncio.to_thread(self._journal.numbered_messages, self._session))
+        """Reads what was said so far, without stopping the loop."""
+        self._loaded = dict(await asyncio.to_thread(self._journal.numbered_messages, self._session))
+
+    @property
+    def _messages(self) -> dict[int, Message]:
+        if self._loaded is None:
+            self._loaded = dict(self._journal.numbered_messages(self._session))
+        return self._loaded
 
     @property
     def messages(self) -> list[Message]:

@@ -14,6 +14,7 @@ from .conversation import Conversation
 from .events import Fault
 from .limits import LimitReached
 from .recorder import Recorder
+from .recovery import unheard
 from .wishes import Wishes
 
 if TYPE_CHECKING:
@@ -122,8 +123,7 @@ class TurnRun:
     # The end
 
     def _ending(self, work: asyncio.Task[str]) -> Ending:
-        if work.cancelled():
-            assert self._broken_off is not None, "nobody else has the task"
+        if self._broken_off and (work.cancelled() or work.exception()):
             return self._broken_off
         match work.exception():
             case None:
@@ -162,7 +162,8 @@ class TurnRun:
         # In one transaction, so that what the user adds is either answered or refused.
         if ending.state == "done" and self._journal.is_steered(self.turn):
             return False
-        self._journal.finish_turn(self.turn, ending.state, ending.events)
+        told = unheard(self._journal, self.turn)
+        self._journal.finish_turn(self.turn, ending.state, [*told, *ending.events])
         return True
 
 

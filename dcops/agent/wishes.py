@@ -46,11 +46,7 @@ class Wishes:
         self._steers += 1
         name = f"{self._turn.id}.steer.{self._steers}"
         self._added.extend(blocks)
-        text = "\n".join(block["text"] for block in blocks if block["type"] == "text")
-        if text:
-            self._recorder.emit(
-                events.text_start(name, "user"), events.text_content(name, text), events.text_end(name)
-            )
+        self._recorder.emit(*events.user_text(name, blocks))
 
     @property
     def steered(self) -> bool:
