@@ -178,7 +178,7 @@ class Environments:
 
     def _environment(self, name: str, values: Mapping[str, Any], toggles: Mapping[str, Any]) -> Environment:
         root = self.project.root
-        limits, paths, timeouts = (values.get(part, {}) for part in ("limits", "paths", "timeouts"))
+        paths, timeouts = (values.get(part, {}) for part in ("paths", "timeouts"))
         fields = {field: values[field] for field in _PLAIN if field in values}
         if "suites" in values.get("verify", {}):
             fields["suites"] = tuple(values["verify"]["suites"])
@@ -194,9 +194,8 @@ class Environments:
             https=Https(values["domain"], **values.get("https", {})) if "domain" in values else None,
             egress=tuple(values.get("egress", ())),
             bake=_bake(values.get("bake", 0)),
-            limits=Limits(
-                size(limits.get("memory", "1G")), float(limits.get("cpus", 1)), limits.get("pids", 512)
-            ),
+            limits=_limits(values.get("limits", {})),
+            sessions_keep=seconds(keep) if (keep := values.get("sessions", {}).get("keep")) else None,
             logs=root / paths.get("logs", f".dcops/{name}/logs"),
             backups=root / paths.get("backups", "backups"),
             toggles=dict(toggles),
@@ -222,6 +221,10 @@ def _contradictions(values: Mapping[str, Any]) -> list[Fault]:
     for position, host in enumerate(values.get("egress", ())):
         if not 0 < int(host.partition(":")[2] or 443) < 65536:
             found.append(Fault(("egress", position), "names no port from 1 to 65535", "host, or host:port"))
+    if "keep" in values.get("sessions", {}) and not seconds(values["sessions"]["keep"]):
+        found.append(
+            Fault(("sessions", "keep"), "would keep no session", "a time such as 30d, or no such line")
+        )
     for name in values.get("variables", {}):
         at = ("variables", name)
         if name.startswith("DCOPS_") or name in _SET_BY_ENGINE:
@@ -246,6 +249,11 @@ def _bake(value: Any) -> Bake:
     settings = value if isinstance(value, dict) else {"for": value}
     rest = {name: each for name, each in settings.items() if name != "for"}
     return Bake(seconds(settings["for"]), **rest)
+
+
+def _limits(values: Mapping[str, Any]) -> Limits:
+    sizes = {name: size(values[name]) for name in ("memory", "disk_free") if name in values}
+    return Limits(**{**values, **sizes})
 
 
 def _is_address(text: str) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dcops.core.environment import Environment, Project
+from dcops.core.protocols import Limits
 from dcops.environments import EnvironmentFiles, Environments
 from dcops.errors import NotFound, PreconditionMissing
 
@@ -71,7 +72,8 @@ bind: 0.0.0.0
 hosts: [agent.example]
 isolation: none
 base_image: python:3.12
-limits: {memory: 512M, cpus: 0.5, pids: 100}
+limits: {memory: 512M, cpus: 0.5, pids: 100, turns: 3, disk_free: 1G}
+sessions: {keep: 30d}
 variables: {TZ: UTC}
 paths: {logs: logs, backups: /srv/backups}
 verify: {suites: [smoke]}
@@ -81,7 +83,8 @@ timeouts: {ready: 2m, drain: 5, warm: 1.5h}
     dev = environments.load("dev")
     assert dev.key == f"file:{root}/secrets/key"
     assert (dev.port, dev.bind, dev.hosts) == (8100, "0.0.0.0", ("agent.example",))
-    assert (dev.limits.memory, dev.limits.cpus, dev.limits.pids) == (512 << 20, 0.5, 100)
+    assert dev.limits == Limits(512 << 20, 0.5, 100, turns=3, disk_free=1 << 30)
+    assert dev.sessions_keep == 30 * 86400
     assert (dev.ready_timeout, dev.drain_timeout, dev.warm_for) == (120, 5, 5400)
     assert (dev.logs, dev.backups) == (root / "logs", Path("/srv/backups"))
     assert (dev.implementation, dev.suites, dev.variables) == (root / "agent", ("smoke",), {"TZ": "UTC"})
@@ -97,6 +100,11 @@ timeouts: {ready: 2m, drain: 5, warm: 1.5h}
         ("engine: process\nprotected: 1\n", 2, "protected", "true or false"),
         ("engine: process\nlimits:\n  memory: lots\n", 3, "limits.memory", "a size such as 512M"),
         ("engine: process\nlimits:\n  cpu: 1\n", 3, "limits.cpu", "did you mean cpus?"),
+        ("engine: process\nlimits: {turns: 0}\n", 2, "limits.turns", "a whole number from 1"),
+        ("engine: process\nlimits: {disk_free: lots}\n", 2, "limits.disk_free", "a size such as 256M"),
+        ("engine: process\nsessions: {keep: long}\n", 2, "sessions.keep", "a time such as 30d"),
+        ("engine: process\nsessions: {keep: 0s}\n", 2, "sessions.keep", "would keep no session"),
+        ("engine: process\nsessions: 30d\n", 2, "sessions", "a mapping"),
         ("engine: process\ntimeouts: {ready: soon}\n", 2, "timeouts.ready", "a time such as"),
         ("engine: process\nvariables: {A: 1}\n", 2, "variables.A", "text in quotes"),
         ("engine: process\nvariables: {DCOPS_LISTEN: x}\n", 2, "variables.DCOPS_LISTEN", "set by dcops"),

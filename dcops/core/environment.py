@@ -65,6 +65,7 @@ class Environment:
         egress: Hosts that tools may reach from inside an instance on Docker: ``host`` or ``host:port``.
         after: Environment that must have served and verified a release before; empty for none.
         keep: Deployments whose releases and builds are kept.
+        sessions_keep: How long a session is kept that nobody uses; None for ever.
         isolation: ``none`` lets tools run as the user on the process engine with a real model.
         toggles: Values only, as in ``toggles.yaml``.
     """
@@ -84,6 +85,7 @@ class Environment:
     bake: Bake = field(default_factory=Bake)
     after: str = ""
     keep: int = 10
+    sessions_keep: float | None = None
     isolation: Literal["", "none"] = ""
     base_image: str = "dcops-base:bookworm"
     limits: Limits = field(default_factory=Limits)

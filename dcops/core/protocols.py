@@ -61,11 +61,21 @@ class BuildContext:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one instance may use: memory in bytes, processors, processes and threads."""
+    """What one instance may use.
+
+    Attributes:
+        memory: Bytes.
+        cpus: Processors.
+        pids: Processes and threads.
+        turns: Turns at the same time; the instance itself holds to it, as to the next one.
+        disk_free: Bytes that must be free on its disks for a turn to start; 0 for any.
+    """
 
     memory: int = 1 << 30
     cpus: float = 1.0
     pids: int = 512
+    turns: int = 64
+    disk_free: int = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,8 @@ def specification(
         token: Its gateway token.
     """
     configuration = revision.configuration
+    limits = Limits(**configuration["limits"])
+    keep = configuration.get("sessions", {}).get("keep")  # older records know nothing of it
     return InstanceSpec(
         id=instance,
         role=role,
@@ -85,12 +87,15 @@ def specification(
             "DCOPS_INSTANCE": instance,
             "DCOPS_ENVIRONMENT": place.name,
             "DCOPS_STOP_SECONDS": str(configuration["drain_timeout"]),
+            "DCOPS_MAX_RUNNING_TURNS": str(limits.turns),
+            "DCOPS_DISK_FREE": str(limits.disk_free),
+            **({} if keep is None else {"DCOPS_SESSIONS_KEEP": str(keep)}),
             "ANTHROPIC_API_KEY": token,
         },
         control=control or {},
         shared_state=role not in {"twin", "model"},
         egress=tuple(configuration.get("egress", ())),
-        limits=Limits(**configuration["limits"]),
+        limits=limits,
         stop_seconds=float(configuration["drain_timeout"]) + 5,
     )
 

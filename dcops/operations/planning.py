@@ -38,6 +38,7 @@ def configuration(environment: Environment) -> dict[str, Any]:
         "hosts": list(environment.hosts),
         "egress": list(environment.egress),
         "drain_timeout": environment.drain_timeout,
+        "sessions": {} if environment.sessions_keep is None else {"keep": environment.sessions_keep},
     }
 
 

@@ -63,6 +63,8 @@ class EnvironmentStatus:
         public_url: Where the domain is served, beside ``url``; empty without one.
         maintenance: Seconds that users are told to wait; None when there is no maintenance.
         failed: The candidate that failed last and is kept stopped: its id, release, when and at which step.
+        tokens: Tokens of this day (UTC) by kind, their ``total``, and the ``budget``, 0 for none; None where
+            nobody counts them.
         operation: Who runs an operation now, on whatever machine, as the lock says.
     """
 
@@ -80,6 +82,7 @@ class EnvironmentStatus:
     drift: tuple[Drift, ...] = ()
     maintenance: int | None = None
     failed: dict[str, Any] | None = None
+    tokens: dict[str, int] | None = None
     operation: dict[str, Any] | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -143,6 +146,7 @@ def _look(place: Place, current: Current, holder: dict[str, Any] | None) -> Envi
         drift=tuple(differences(current, gather(place, current, seen))),
         maintenance=current.maintenance,
         failed=_failed(current),
+        tokens=seen.get("tokens"),
         operation=holder,
         problems=tuple(problems),
     )

@@ -78,6 +78,7 @@ def _detail(row: EnvironmentStatus) -> Iterator[str]:
         if row.release
         else "",
         "toggles": f"generation {toggles.generation}{followed}" if toggles.generation else "",
+        "tokens": _tokens(row.tokens) if row.tokens and any(row.tokens.values()) else "",
     }
     yield from (f"  {name:<8} {text}" for name, text in facts.items() if text)
     for index, drift in enumerate(row.drift):
@@ -102,6 +103,11 @@ def _detail(row: EnvironmentStatus) -> Iterator[str]:
 
 def _state(row: EnvironmentStatus) -> str:
     return style(row.state, LOOKS.get(row.state, "bad"))
+
+
+def _tokens(tokens: dict[str, int]) -> str:
+    of = f" of {tokens['budget']:,}" if tokens.get("budget") else ""
+    return f"{tokens['total']:,}{of} today (UTC), {tokens['output']:,} of them written"
 
 
 def _up(row: EnvironmentStatus) -> str:
