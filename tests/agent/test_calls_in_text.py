@@ -104,8 +104,8 @@ def test_a_call_starts_when_what_follows_confirms_it(
         reply = say.reply(say.text(""), stop="end_turn")
         pieces = [calls(bash("touch proof")), after]
         reply[2:3] = [{**reply[2], "delta": {"type": "text_delta", "text": piece}} for piece in pieces]
-        reply.insert(3, lambda: asyncio.sleep(0.05))
-        reply.insert(4, lambda: _is(not proof.exists()))
+        reply.insert(3, lambda: wait_until(lambda: "TOOL_CALL_END" in told(home)))
+        reply.insert(4, lambda: _is("tool.queued" not in told(home)))
         reply.insert(6, lambda: wait_until(proof.exists))
         assert (await home.turn("go", reply, say.reply(say.text("done")))).state == "done"
 
@@ -113,7 +113,7 @@ def test_a_call_starts_when_what_follows_confirms_it(
 
 
 async def _is(condition: bool) -> None:
-    assert condition
+    assert condition  # looked at when the reply comes to it
 
 
 def test_what_only_reads_starts_when_its_call_ends(home: Any, say: Any, wait_until: Any) -> None:
@@ -125,6 +125,20 @@ def test_what_only_reads_starts_when_its_call_ends(home: Any, say: Any, wait_unt
         assert (await home.turn("go", reply, say.reply(say.text("done")))).state == "done"
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize("toggles", [{"eager_tools": "off"}, {"enable_tool_buffer": False}])
+def test_calls_can_be_made_to_wait_for_the_end_of_the_reply(
+    home: Any, say: Any, wait_until: Any, toggles: Any
+) -> None:
+    home.toggles |= toggles
+    proof = home.workspace / "proof"
+    reply = say.reply(say.text(calls(bash("touch proof"), bash("true"))), stop="stop_sequence")
+    reply.insert(-1, lambda: wait_until(lambda: told(home).count("TOOL_CALL_END") == 2))
+    reply.insert(-1, lambda: _is("tool.queued" not in told(home)))
+    go(home, reply, say.reply(say.text("done")))
+    assert [status for _, _, status, _ in results(home.messages[2])] == ["ok", "ok"]
+    assert proof.exists()
 
 
 @pytest.mark.parametrize("stop", ["max_tokens", "model_context_window_exceeded"])

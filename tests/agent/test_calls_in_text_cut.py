@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,10 +17,10 @@ from dcops.agent import conversation
 from dcops.agent.attempts import Attempts
 from dcops.agent.events import Fault
 from dcops.agent.tools.registry import Registry
-from dcops.agent.tools.tool import Effect, ToolResult
+from dcops.agent.tools.tool import Effect, Tool, ToolResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 pytestmark = pytest.mark.slow
 
@@ -28,11 +28,11 @@ OPEN, CLOSE = "<function_calls>", "</function_calls>"
 BROKEN = ['<invoke name="probe"><invoke>', "<what>", '<invoke name="probe"><parameter name="n">9</invoke>']
 
 
-class Probe:
+class Probe(Tool):
     """A tool that notes what it was called with."""
 
     name = description = "probe"
-    input_schema: ClassVar[dict[str, Any]] = {
+    input_schema = {  # noqa: RUF012
         "type": "object",
         "properties": {"n": {"type": "integer"}, "text": {"type": "string"}},
         "required": ["n"],
@@ -45,16 +45,10 @@ class Probe:
     def effect(self, arguments: dict[str, Any]) -> Effect:
         return Effect.READONLY if arguments["n"] % 2 else Effect.EFFECTS
 
-    def lane(self, arguments: dict[str, Any]) -> str | None:
-        del arguments
-
-    async def run(self, arguments: dict[str, Any], context: Any) -> AsyncIterator[ToolResult]:
+    async def run(self, arguments: dict[str, Any], context: Any) -> AsyncGenerator[ToolResult, None]:
         del context
         self.ran.append(arguments["n"])
         yield ToolResult(f"ran {arguments['n']}")
-
-    async def close(self, session: str | None = None) -> None:
-        del session
 
 
 def invoke(n: int, text: str) -> str:
