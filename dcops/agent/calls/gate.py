@@ -25,12 +25,13 @@ class Gate:
         mode = toggles["eager_tools"] if toggles["enable_tool_buffer"] else "off"
         self._waiting: list[Call] = []
         self._early = {"off": (), "readonly": (Effect.READONLY,), "confirmed": tuple(Effect)}[mode]
+        self._open = False
         self._called = False
 
     def sealed(self, call: Call) -> list[Call]:
         """A call ended and is valid; returns what may run now."""
         readonly = call.tool.effect(call.arguments) is Effect.READONLY
-        if readonly and call.arguments and self._early:
+        if readonly and call.arguments and self._early and not self._open:
             return [call]
         self._waiting.append(call)
         return []
@@ -38,8 +39,8 @@ class Gate:
     def started(self, block: Block) -> list[Call]:
         """The next block began; returns what that confirms."""
         if block["type"] == "fallback":  # another model goes on: what it will stop with is open again
-            self._early = ()
-        return self._release()
+            self._open = True
+        return [] if self._open else self._release()
 
     def stopped(self, reason: str | None) -> list[Call]:
         """The model stopped; returns what that confirms."""

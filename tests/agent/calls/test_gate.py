@@ -50,8 +50,7 @@ def test_after_a_fallback_nothing_runs_before_the_end() -> None:
     assert gate.started({"type": "fallback"}) == []
     assert gate.sealed(LOOK) == []
     assert gate.started(TEXT) == []
-    assert gate.stopped("tool_use") == []
-    assert gate.ended() == [RUN, LOOK]
+    assert gate.stopped("tool_use") == [RUN, LOOK]
 
 
 MODES: list[tuple[dict[str, Any], list[list[str]]]] = [
