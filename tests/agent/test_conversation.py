@@ -14,7 +14,7 @@ from dcops.agent.tools.registry import Registry
 from dcops.agent.tools.tool import Effect, Tool, ToolContext, ToolResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 
@@ -34,7 +34,7 @@ class Probe(Tool):
         self.ran: list[str] = []
         self.readonly = effect is Effect.READONLY
 
-    async def run(self, arguments: dict[str, Any], context: ToolContext) -> AsyncIterator[Any]:
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> AsyncGenerator[Any, None]:
         del context
         self.ran.append(arguments.get("n", ""))
         yield ToolResult(f"ran {arguments.get('n', '')}")

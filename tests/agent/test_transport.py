@@ -100,7 +100,8 @@ def _fault(answer: Any, stall: float = STALL) -> tuple[Fault, Server]:
 
 
 def test_events_come_as_they_were_sent_pings_errors_and_unknown_ones_included() -> None:
-    sent = [{"type": "message_start"}, {"type": "ping"}, {"type": "brand_new", "x": [1]}, {"type": "error"}]
+    kinds = ("message_start", "ping", "brand_new", "error")
+    sent: list[dict[str, Any]] = [{"type": kind, "x": [1]} for kind in kinds]
     events, server = _read(_sent(*sent))
     assert events == sent
     head, body = server.requests[0]
@@ -317,7 +318,7 @@ def test_pings_count_as_life() -> None:
 MESSAGE = {"id": "msg", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "hi"}]}
 
 
-def _whole(answer: Any, request: dict[str, Any]) -> tuple[Any, Server]:
+def _whole(answer: Any, request: Request) -> tuple[Any, Server]:
     async def run() -> tuple[Any, Server]:
         async with _serving(answer) as (server, transport):
             try:

@@ -20,7 +20,7 @@ from dcops.agent.tools.registry import Registry
 from dcops.agent.tools.tool import Effect, Lane, Tool, ToolContext, ToolProgress, ToolResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
 
 class Probe(Tool):
@@ -44,7 +44,7 @@ class Probe(Tool):
         del arguments, context
         return Lane(self._lane) if self._lane else None
 
-    async def run(self, arguments: dict[str, Any], context: ToolContext) -> AsyncIterator[Any]:
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> AsyncGenerator[Any, None]:
         del context
         self.ran.append(arguments.get("n", ""))
         self.began[arguments.get("n", "")] = time.monotonic()
