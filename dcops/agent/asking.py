@@ -36,13 +36,15 @@ class Asking:
             return
         limits = await self._parts.transport.catalogue.limits(self._toggles["api_model"])
         registry = self._parts.registry
-        system = prompts.system(self._workspace, registry.names)
+        system, place = prompts.system(registry.names), prompts.place(self._workspace)
         tools = registry.definitions(eager=limits.eager_input)
         closing = ""
         if self._toggles["use_xml_prompts"]:
             system += prompts.calls_in_text(tools, announced=self._toggles["enforce_construction_prefix"])
             closing = CLOSE
-        self._settled = request.terms(self._toggles, limits, system, tools, messages, closing=closing)
+        self._settled = request.terms(
+            self._toggles, limits, system, tools, messages, place=place, closing=closing
+        )
 
     @property
     def can_grow(self) -> bool:

@@ -24,9 +24,10 @@ _KINDS = {"text", "image", "document", "tool_use", "tool_result"}
 _MARK = {"cache_control": {"type": "ephemeral"}}
 
 
-def marked_system(text: str) -> list[Block]:
-    """The system prompt, kept together with the tools, which come before it."""
-    return [{"type": "text", "text": text, **_MARK}]
+def marked_system(text: str, own: str = "") -> list[Block]:
+    """The system prompt, kept together with the tools, which come before it; `own` is the session's alone."""
+    marked = {"type": "text", "text": text, **_MARK}
+    return [marked, {"type": "text", "text": own}] if own else [marked]
 
 
 def marked(messages: Sequence[Message]) -> list[Message]:

@@ -14,16 +14,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def system(workspace: Path, tools: Sequence[str]) -> str:
-    """The system prompt of an agent that works in `workspace` with the tools of these names."""
+def system(tools: Sequence[str]) -> str:
+    """The system prompt of an agent with the tools of these names, the same for all its sessions."""
     return (
-        f"You are an agent that works for its user in the directory {workspace} with the tools "
-        f"{', '.join(tools)}.\n"
+        f"You are an agent that works for its user with the tools {', '.join(tools)}.\n"
         "Do what is asked with the tools rather than describing it. Independent calls may be made in one "
         "reply: they run side by side. A result that says `Not executed` had no effect; one that says "
         "`Interrupted while running` may have had some, so look before you repeat it.\n"
         "When you are done, say in a few words what you did and what you found."
     )
+
+
+def place(workspace: Path) -> str:
+    """Where the session works; it stands behind what all sessions have in common."""
+    return f"You work in the directory {workspace}; relative paths begin there."
 
 
 def calls_in_text(tools: Sequence[dict[str, Any]], *, announced: bool) -> str:

@@ -37,6 +37,7 @@ class Terms:
         max_tokens: of a request that asks for no more.
         most_output: what `max_tokens` can grow to.
         system: the system prompt.
+        place: where the session works; said behind the system prompt, which other sessions share.
         calls: how the model calls tools: what the API is told about them.
         caching: whether the API may keep the prompt.
         thinking: how the model thinks.
@@ -47,6 +48,7 @@ class Terms:
     max_tokens: int
     most_output: int
     system: str
+    place: str
     calls: Mapping[str, Any]
     caching: bool
     thinking: Thinking
@@ -65,6 +67,7 @@ def terms(
     tools: Sequence[dict[str, Any]],
     messages: Sequence[Message] = (),
     *,
+    place: str = "",
     closing: str = "",
 ) -> Terms:
     """Settles the terms of a turn that begins after `messages`.
@@ -75,6 +78,7 @@ def terms(
         system: the system prompt.
         tools: the tools' definitions.
         messages: the history so far.
+        place: where the session works.
         closing: what ends the calls that the model writes into its text; empty if tools are offered instead.
     """
     most = most_output(limits, toggles)
@@ -85,6 +89,7 @@ def terms(
         max_tokens=max_tokens,
         most_output=most,
         system=system,
+        place=place,
         calls=_in_text(messages, tools, closing) if closing else _offered(tools),
         caching=toggles["use_prompt_caching"],
         thinking=settle(limits, toggles, max_tokens, for_request(messages), tools=bool(tools)),
@@ -104,7 +109,7 @@ def plan(messages: Sequence[Message], of: Terms, *, more_output: int = 0) -> Req
     body: dict[str, Any] = {
         "model": of.model,
         "max_tokens": min(of.max_tokens + more_output, of.most_output),
-        "system": marked_system(of.system) if of.caching else of.system,
+        "system": marked_system(of.system, of.place) if of.caching else f"{of.system}\n{of.place}".strip(),
         "messages": marked(joined) if of.caching else joined,
         **of.thinking.fields,
         **of.calls,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dcops.agent.history import user
 from dcops.agent.models import model
-from dcops.agent.prompts import system
+from dcops.agent.prompts import place, system
 from dcops.agent.request import Request, plan, terms
 from dcops.agent.toggles import Schema
 from dcops.agent.tools.registry import default_registry
@@ -87,5 +87,5 @@ def test_the_system_prompt_is_kept_with_the_tools_or_not_at_all(caching: bool) -
 
 
 def test_the_same_settings_give_the_same_prompt(tmp_path: Any) -> None:
-    assert system(tmp_path, ("bash", "files")) == system(tmp_path, ("bash", "files"))
-    assert str(tmp_path) in system(tmp_path, ("bash",))
+    assert system(("bash", "files")) == system(("bash", "files"))
+    assert str(tmp_path) in place(tmp_path)
