@@ -146,6 +146,28 @@ def test_a_turn_that_had_not_begun_to_answer_is_closed(tmp_path: Path) -> None:
     dead._store.close()
 
 
+def test_what_a_dead_instance_did_not_take_any_more_stands_in_the_conversation(tmp_path: Path) -> None:
+    dead = _dead(tmp_path)
+    session = dead.create_session()
+    dead.start_turn(session, "go")
+    for kind, asked in (("steer", {"input": "rather left"}), ("pause", {}), ("steer", {"input": "at once"})):
+        assert dead.request_control(session, kind, asked)
+    other = Journal.open(tmp_path / "state", "other")
+    recover(other)
+    said = [block["text"] for message in other.messages(session) for block in message["content"]]
+    assert said == [
+        "go",
+        "[This turn was interrupted: the instance that ran it ended.]",
+        "rather left",
+        "at once",
+    ]
+    deltas = [event.data["delta"] for _, event in other.events(session) if "delta" in event.data]
+    assert deltas == ["rather left", "at once"]
+    assert _told(other, session)[-1] == "RUN_ERROR"
+    other.close()
+    dead._store.close()
+
+
 def test_an_outcome_survives_the_journal() -> None:
     outcome = Outcome("x", is_error=True)
     assert Outcome(**asdict(outcome)) == outcome
