@@ -81,6 +81,7 @@ class Conversation:
             recorder.emit,
             recorder.note,
             self._context,
+            paused=lambda: wishes.paused,
             ready=self._ready,
             toggles=toggles,
         )

@@ -37,6 +37,11 @@ class Wishes:
             self._unpaused.set()
             self._recorder.emit(events.custom("paused", {"paused": False}))
 
+    @property
+    def paused(self) -> bool:
+        """Whether the turn is held."""
+        return not self._unpaused.is_set()
+
     async def unpaused(self) -> None:
         """Returns when the turn may go on."""
         await self._unpaused.wait()

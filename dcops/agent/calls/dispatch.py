@@ -46,6 +46,7 @@ class Dispatch:
         note: Callable[[Callable[[], object]], None],
         context: Callable[[str], ToolContext],
         *,
+        paused: Callable[[], bool],
         ready: Callable[[], Awaitable[None]],
         toggles: Toggles,
     ) -> None:
@@ -57,6 +58,7 @@ class Dispatch:
             emit: takes the events.
             note: takes what is written in one transaction with the events before it.
             context: gives a call, by id, its surroundings.
+            paused: whether no call may start now.
             ready: returns when the turn is not paused, and all that was emitted and noted is on disk.
             toggles: the turn's values.
         """
@@ -67,6 +69,7 @@ class Dispatch:
         self._journal = journal
         self._emit = emit
         self._note = note
+        self._paused = paused
         self._ready = ready
         delayed = toggles["enable_tool_buffer"] and toggles["enable_buffer_delay"]
         self._delay = toggles["buffer_delay_ms"] / 1000 if delayed else 0.0
@@ -83,6 +86,8 @@ class Dispatch:
         self._emit(events.custom("tool.queued", {"call": call.id}))
         log.debug("call.queued", turn=self._turn.id, call=call.id, tool=call.tool.name)
         ticket = self._lanes.enter(call.tool.lane(call.arguments, self.context(call.id)))
+        if ticket.admitted.is_set() and not self._delay and not self._paused():
+            self._begin(call)  # now, so that it shares the commit that the reply's own events wait for
         self._tasks[call.id] = asyncio.create_task(self._run(call, ticket, time.monotonic() + self._delay))
 
     def refuse(self, call: str, outcome: Outcome) -> None:
@@ -118,8 +123,9 @@ class Dispatch:
             await ticket.admitted.wait()
             if (wait := earliest - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
-            await self._ready()
-            self._begin(call)
+            if call.id not in self._begun:
+                await self._ready()
+                self._begin(call)
             await self._ready()
             if earlier := self._earlier.get(call.id):  # noted by an earlier attempt: it must not happen twice
                 known = Outcome(**earlier.result) if earlier.result else interrupted("it was begun before")
@@ -132,9 +138,7 @@ class Dispatch:
             self._lanes.leave(ticket)
 
     def _begin(self, call: Call) -> None:
-        """Notes once that a call is about to take effect."""
-        if call.id in self._begun:
-            return
+        """Notes that a call is about to take effect."""
         self._begun.add(call.id)
 
         def write() -> None:

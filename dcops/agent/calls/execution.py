@@ -108,6 +108,8 @@ class Execution:
                             self._live.progress(item)
                     case ToolResult():
                         return await self._fitting(item)
+                    case _:
+                        raise TypeError(f"it yielded a {type(item).__name__}")
         raise RuntimeError("it ended without a result")
 
     def _show(self, text: str) -> None:

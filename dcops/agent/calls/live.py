@@ -55,28 +55,33 @@ class Live:
 
     def close(self) -> None:
         """Shows the rest; what comes after it is not shown."""
+        if self._timer:
+            self._timer.cancel()
         if note := self._allowance.skipped():
             self._texts.append(note)
         self._tell()
         self._closed = True
-        if self._timer:
-            self._timer.cancel()
 
     def _soon(self) -> None:
         if self._timer is None and not self._closed:
-            self._tell()
+            self._pace()
 
-    def _tell(self) -> None:
+    def _pace(self) -> None:
+        """Tells what there is, and the next no sooner than after the interval."""
         self._timer = None
+        if self._tell() and self._interval:
+            self._timer = asyncio.get_running_loop().call_later(self._interval, self._pace)
+
+    def _tell(self) -> bool:
+        """Tells what there is; whether there was anything."""
         if not self._texts and not self._progress:
-            return
+            return False
         if self._texts:
             self._custom("tool.output", text="".join(self._texts))
         if self._progress:
             self._custom("tool.progress", **self._measure(self._progress))
         self._texts, self._progress = [], None
-        if self._interval:
-            self._timer = asyncio.get_running_loop().call_later(self._interval, self._tell)
+        return True
 
     def _measure(self, progress: ToolProgress) -> dict[str, float | None]:
         part = min(max(progress.done / progress.total, 0.0), 1.0)

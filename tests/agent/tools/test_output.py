@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dcops.agent.tools import output
-from dcops.agent.tools.output import HEAD, TAIL, Output
+from dcops.agent.tools.output import HEAD, LONGEST_ESCAPE, TAIL, Output, Plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,67 @@ def test_the_model_sees_no_escapes(tmp_path: Path) -> None:
 )
 def test_escapes_of_real_programs_are_taken_out(tmp_path: Path, escape: str) -> None:
     assert _fed(tmp_path / "o", f"a{escape}b".encode()).for_model() == "ab"
+
+
+def _pieces(text: str) -> list[list[str]]:
+    return [[text[:n], text[n:]] for n in range(len(text) + 1)] + [list(text)]
+
+
+ESCAPED = "a\x1b[1;31mred\x1b[0m\x1b]0;title\x07b\x1b]8;;http://x\x1b\\c\x1b(B\x1bMd"
+
+
+def test_escapes_are_taken_out_wherever_they_are_split() -> None:
+    for pieces in _pieces(ESCAPED):
+        plain = Plain()
+        shown = [plain.take(piece) for piece in pieces]
+        assert "".join([*shown, plain.take("", final=True)]) == "aredbcd"
+
+
+def test_what_is_shown_live_has_no_escapes_and_waits_for_no_more_than_it_must(tmp_path: Path) -> None:
+    output = Output(tmp_path / "o")
+    assert output.take(b"one \x1b[3") == "one "
+    assert output.take(b"1mtwo") == "two"
+    assert output.take("gr\u00fcn".encode()[:3]) == "gr"
+    assert output.take("gr\u00fcn".encode()[3:]) == "\u00fcn"
+    output.close()
+
+
+def test_an_escape_without_end_holds_nothing_back_for_good() -> None:
+    plain = Plain()
+    shown = plain.take("\x1b]0;") + "".join(plain.take("x" * 100) for _ in range(100))
+    assert shown.count("x") >= 10_000 - 2 * LONGEST_ESCAPE
+    assert (shown + plain.take("", final=True)).count("x") == 10_000
+
+
+def test_escapes_cost_linear_time() -> None:
+    plain = Plain()
+    began = time.process_time()
+    for _ in range(2_000):
+        plain.take("\x1b]" + "\x1b[" * 500)
+    assert time.process_time() - began < 10
+
+
+def test_what_is_no_text_is_named_and_kept(tmp_path: Path) -> None:
+    noise = bytes(range(256)) * 400
+    shown = _fed(tmp_path / "o", noise).for_model()
+    assert shown == f"[binary output of {len(noise)} bytes; all of it is in {tmp_path}/o]"
+    assert (tmp_path / "o").read_bytes() == noise
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"a\0b", "a\ufffdb"),
+        (
+            "gr\u00fc\u00df aus K\u00f6ln, wie immer".encode("latin-1"),
+            "gr\ufffd\ufffd aus K\ufffdln, wie immer",
+        ),
+        (b"", ""),
+        (b"tab\tand\r\nnewline", "tab\tand\r\nnewline"),
+    ],
+)
+def test_what_cannot_be_read_is_marked(tmp_path: Path, data: bytes, shown: str) -> None:
+    assert _fed(tmp_path / "o", data).for_model() == shown
 
 
 def test_a_full_disk_is_told_and_breaks_nothing(tmp_path: Path) -> None:
