@@ -96,7 +96,7 @@ def test_an_unknown_environment_is_not_found(site: Site) -> None:
 
 
 def test_toggles_are_named_without_a_deployment(site: Site) -> None:
-    assert declared_toggles(site.world) == {"polite", "speed"}
+    assert declared_toggles(site.world) == {"answers", "polite", "bows", "speed"}
 
 
 @pytest.mark.slow
