@@ -103,7 +103,7 @@ class Reply:
         for action in self._in_text.cut() if self._in_text else ():
             self._act(action)
         self._recorder.emit(*self._narration.cut())
-        unanswered = bool(cut) or self.stop_reason not in GOES_ON
+        unanswered = bool(cut) or self._assembler.message.get("stop_reason") not in GOES_ON
         message = self._message(cut=bool(cut), unanswered=unanswered)
         if self.stop_reason == "refusal" and not self._ran:
             message = None

@@ -73,7 +73,7 @@ def _synthetic(say: Any) -> dict[str, Events]:
             *(say.call(f"c{n}", "probe", n=n, lane="one", seconds=1) for n in range(3)), stop="tool_use"
         ),
         "large input": say.reply(
-            say.raw("c", "probe", '{"n": "' + "x" * 20_000 + '"}', size=500), stop="tool_use"
+            say.raw("c", "probe", '{"text": "' + "x" * 20_000 + '"}', size=500), stop="tool_use"
         ),
     }
 

@@ -113,6 +113,8 @@ TOGGLES = st.fixed_dictionaries(
         "use_streaming_thinking": st.just(False),
         "use_streaming_bash": st.just(False),
         "use_prompt_caching": st.just(False),
+        "use_xml_prompts": st.just(True),
+        "enforce_construction_prefix": st.just(True),
         "max_parallel_tools": st.integers(1, 2),
         "output_interval_ms": st.sampled_from([0, 1000]),
         "max_requests_per_turn": st.integers(1, 3),
@@ -141,7 +143,7 @@ class Stage:
     async def play(self, asked: Asked) -> Any:
         told = await self._rig.turn(
             self._session,
-            *(self._reply(said) for said in asked.replies),
+            *(self._reply(said, in_text="use_xml_prompts" in asked.toggles) for said in asked.replies),
             begun=lambda: self._schedule(asked.controls),
             **asked.toggles,
         )
@@ -160,9 +162,12 @@ class Stage:
         if kind == "pause":
             self._timers.append(self._rig.loop.call_later(7, self._control, "resume"))
 
-    def _reply(self, said: Said) -> Any:
+    def _reply(self, said: Said, *, in_text: bool) -> Any:
         say, reply = self._say, self._rig.reply
-        events = say.reply(*self._naming(said.blocks), stop=said.stop)
+        blocks, stop = self._naming(said.blocks), said.stop
+        if in_text:
+            blocks, stop = _in_text(blocks), "stop_sequence" if stop == "tool_use" else stop
+        events = say.reply(*blocks, stop=stop)
         place = round(said.at * len(events))
         cut, end = events[:place], "closed"
         match said.damage:
@@ -212,6 +217,34 @@ class Stage:
     def _length() -> list[dict[str, Any]]:
         ending = {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {}}
         return [ending, {"type": "message_stop"}]
+
+
+def _in_text(blocks: list[Block]) -> list[Block]:
+    """The blocks with the calls among them written into texts; the last text ends where the model stops."""
+    written: list[Block] = []
+    for block in blocks:
+        if block["type"] != "tool_use":
+            written.append(block)
+            continue
+        try:
+            given = json.loads(block["json"] or "{}").items()
+        except (ValueError, AttributeError):
+            given = [("n", block["json"])]
+        values = ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in given)
+        inner = "".join(f'<parameter name="{key}">{value}</parameter>' for key, value in values)
+        call = f'<invoke name="{block["name"]}">{inner}</invoke>'
+        sentence = f"I'll now construct a complete function call for [{block['name']}]: "
+        if written and "<invoke" in written[-1].get("text", ""):
+            text = written.pop()["text"] + call
+        else:
+            text = f"{sentence}<function_calls>{call}"
+        written.append({"type": "text", "text": text})
+    return [
+        {**block, "text": block["text"] + "</function_calls>"}
+        if "<invoke" in block.get("text", "") and block is not written[-1]
+        else block
+        for block in written
+    ]
 
 
 async def _play(rig: Any, say: Any, script: list[Asked]) -> None:
