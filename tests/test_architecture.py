@@ -40,7 +40,7 @@ ALLOWED["verification"] |= {"client"}
 ALLOWED["environments"] |= {"projects"}
 
 AGENT_LAYERS = (
-    {"changes", "events", "models", "owners", "settings", "store", "toggles"},
+    {"changes", "events", "models", "owners", "settings", "store", "toggles", "wire"},
     {
         "assembler",
         "attempts",

@@ -66,6 +66,8 @@ class Transport:
         try:
             import anthropic  # noqa: PLC0415 - the service listens before this
             import httpx2  # noqa: PLC0415
+
+            from .wire import Wire  # noqa: PLC0415
         finally:
             gc.enable()
         gc.freeze()  # nor is any of it looked at later
@@ -76,6 +78,7 @@ class Transport:
             api_key=self._api_key,
             max_retries=0,  # a turn shows its retries, and can be stopped in between
             timeout=httpx2.Timeout(None, connect=CONNECT),  # silence is told by events, not by bytes
+            http_client=anthropic.DefaultAsyncHttpxClient(mounts={"http://": Wire()}),
         )
 
     @asynccontextmanager
