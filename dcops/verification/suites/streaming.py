@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dcops.verification.conversation import RUN_ENDS, joined, kind_of, of_kind
-from dcops.verification.expectations import expect
+from dcops.verification.expectations import eventually, expect
 from dcops.verification.model import call, reply, text, thinking
 from dcops.verification.reach import wait_until_ready
 
@@ -27,6 +27,7 @@ WORDS = "The quick brown fox jumps over the lazy dog, and nobody is hurt: schön
 TEXT = "TEXT_MESSAGE_CONTENT"
 RESULT = "TOOL_CALL_RESULT"
 STOP_SECONDS = 0.25
+ASKED_SECONDS = 5.0
 
 Numbered = tuple[int | None, "Event"]
 
@@ -177,6 +178,18 @@ def test_stop_while_the_model_writes(agent: Client, model: Model, conversation: 
     expect("text after a stop", expected="Back again.", got=joined(conversation.ask("And now?"), TEXT))
 
 
+def test_stop_before_the_model_says_anything(agent: Client, model: Model, conversation: Conversation) -> None:
+    def begin() -> None:
+        model.replies(reply(text(WORDS), stall_after=0, gate="never"))
+        conversation.say("Tell me about the fox.")
+        conversation.wait_for("the start of the turn", lambda event: kind_of(event) == "RUN_STARTED")
+        eventually("requests to the model", lambda: len(model.requests()), expected=1, seconds=ASKED_SECONDS)
+
+    _expect_stop(agent, conversation, begin)
+    model.replies(reply(text("Back again.")))
+    expect("text after a stop", expected="Back again.", got=joined(conversation.ask("And now?"), TEXT))
+
+
 def test_stop_while_a_tool_runs(agent: Client, model: Model, conversation: Conversation, bash: str) -> None:
     numbers = count(1)
 
@@ -194,8 +207,9 @@ def test_stop_while_a_tool_runs(agent: Client, model: Model, conversation: Conve
 
 
 def test_same_key_same_turn(agent: Client, model: Model, conversation: Conversation) -> None:
-    model.replies(reply(text("Once.")))
+    model.replies(reply(text("Once."), stall_after=2, gate="asked"))
     turns = {agent.start_turn(conversation.id, "Just once.", "one-key") for _ in range(2)}
+    model.open("asked")
     conversation.finish()
     expect("turns started with one Idempotency-Key", expected=1, got=len(turns))
     expect("requests to the model", expected=1, got=len(model.requests()))

@@ -15,7 +15,7 @@ from dcops.verification.expectations import eventually, expect
 from dcops.verification.model import call, reply, text, thinking
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dcops.client import Client
     from dcops.core.verification import Target
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from dcops.verification.toggles import Toggles
 
 NOTICE_SECONDS = 5.0
+SEEN: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "use_unified_streaming": lambda request: bool(request.get("stream")),
+    "use_prompt_caching": lambda request: "cache_control" in json.dumps(request),
+    "use_xml_prompts": lambda request: not request.get("tools"),
+}
+"""Toggles that change the request to the model: whether one was made with the toggle on."""
 
 
 def test_default(toggle: str, target: Target) -> None:
@@ -127,6 +133,39 @@ def test_streaming_thinking(toggles: Toggles, model: Model, conversation: Conver
             expected="Let me see." if value else "",
             got=shown,
         )
+
+
+def test_response_chunking(toggles: Toggles, model: Model, conversation: Conversation, bash: str) -> None:
+    _need(toggles, "use_response_chunking")
+    for value in (True, False):
+        toggles.set(use_response_chunking=value)
+        model.replies(reply(call(f"call_{value}", bash, command="true")), reply(text("done")))
+        events = conversation.ask("Do nothing.")
+        expect("calls with a result", expected=1, got=len(of_kind(events, "TOOL_CALL_RESULT")))
+        asked = len(model.requests())
+        expect(f"requests, with use_response_chunking {value}", expected=2 if value else 1, got=asked)
+
+
+def test_most_requests(toggles: Toggles, model: Model, conversation: Conversation, bash: str) -> None:
+    _need(toggles, "max_requests_per_turn")
+    toggles.set(max_requests_per_turn=1)
+    model.replies(reply(call("call_1", bash, command="true")), reply(text("done")))
+    events = conversation.ask("Do nothing.")
+    expect("requests, with max_requests_per_turn 1", expected=1, got=len(model.requests()))
+    expect("end of the turn", expected="RUN_FINISHED", got=events[-1]["type"])
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_seen_in_the_request(
+    name: str, toggles: Toggles, model: Model, conversation: Conversation, bash: str
+) -> None:
+    del bash  # where no tools are offered, they cannot be told in words either
+    _need(toggles, name)
+    for value in (True, False):
+        toggles.set(**{name: value})
+        model.replies(reply(text("Seen.")))
+        conversation.ask("Look.")
+        expect(f"the next request, with {name} {value}", expected=value, got=SEEN[name](model.requests()[0]))
 
 
 def test_reach_the_model(toggles: Toggles, model: Model, conversation: Conversation) -> None:
