@@ -95,8 +95,10 @@ def test_a_response_is_the_same_in_any_pieces_and_its_connection_is_used_again()
     "answer",
     [
         b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello",
-        b"HTTP/1.1 100 Continue\r\n\r\n"
-        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+        ),
     ],
 )
 def test_a_closed_connection_ends_a_body_without_a_length_and_is_not_used_again(answer: bytes) -> None:
