@@ -46,7 +46,7 @@ class Validation:
         if wrong := self._misfit(tool, block["input"]):
             return f"Not executed: {wrong}."
         if refusal := _refusal(tool, block["input"], context(block["id"])):
-            return f"Not executed: {refusal}."
+            return f"Not executed: {refusal.rstrip('.')}."
         return Call(block["id"], tool, block["input"])
 
     def _misfit(self, tool: Tool, arguments: dict[str, Any]) -> str:

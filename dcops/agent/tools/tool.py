@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -89,7 +89,7 @@ class Tool(ABC):
 
     name: str
     description: str
-    input_schema: dict[str, Any]
+    input_schema: ClassVar[dict[str, Any]]
     toolset: str | None = None
     readonly: bool = False
     large_input: bool = False

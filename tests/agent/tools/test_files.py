@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dcops.agent.tools import files
 from dcops.agent.tools.files import LONGEST_LINE, MOST_ENTRIES, Files, confined
-from dcops.agent.tools.tool import ToolContext, ToolResult
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from dcops.agent.tools.tool import Lane, ToolContext, ToolResult
 
 
 @pytest.fixture
@@ -168,3 +167,43 @@ def test_a_line_without_end_is_not_held_in_memory(workspace: Path, monkeypatch: 
     ]
     monkeypatch.setattr(files, "FARTHEST", 100_000)
     assert "only the first 100000 characters" in _view(workspace, "long").content
+
+
+def test_a_long_view_comes_in_pieces_and_a_short_one_at_once(workspace: Path) -> None:
+    (workspace / "long").write_text("".join(f"{n:70}\n" for n in range(700)))
+    (workspace / "short").write_text("one\ntwo\n")
+
+    async def items(path: str) -> list[Any]:
+        context = ToolContext("s", workspace, workspace / "unused")
+        return [item async for item in Files().run({"command": "view", "path": path}, context)]
+
+    *pieces, result = asyncio.run(items("long"))
+    assert len(pieces) > 1
+    assert "".join(piece.text for piece in pieces) == f"{result.content}\n"
+    assert asyncio.run(items("short")) == [ToolResult("     1\tone\n     2\ttwo")]
+
+
+def test_a_view_that_is_broken_off_leaves_nothing_open(workspace: Path) -> None:
+    (workspace / "long").write_text("".join(f"{n:70}\n" for n in range(700)))
+
+    async def break_off() -> None:
+        context = ToolContext("s", workspace, workspace / "unused")
+        async with aclosing(Files().run({"command": "view", "path": "long"}, context)) as items:
+            await anext(items)
+
+    asyncio.run(break_off())
+    assert not any(_is(descriptor, workspace / "long") for descriptor in Path("/proc/self/fd").iterdir())
+
+
+def _is(descriptor: Path, path: Path) -> bool:
+    with suppress(OSError):  # the one that lists them is gone by now
+        return descriptor.readlink() == path
+    return False
+
+
+def test_views_of_one_file_share_its_lane_under_any_name(workspace: Path) -> None:
+    (workspace / "a").touch()
+    (workspace / "link").symlink_to("a")
+    context = ToolContext("s", workspace, workspace / "unused")
+    lanes = {Files().lane({"command": "view", "path": path}, context) for path in ("a", "./link", "x/../a")}
+    assert lanes == {Lane(f"file {workspace.resolve()}/a", shared=True)}
