@@ -345,7 +345,7 @@ class Rig:
         self.effects: Counter[tuple[str, str]] = Counter()
         self.toggles: dict[str, Any] = dict(Schema.load().complete({"stall_seconds": 2}))
         self.workspace = folder
-        self.transport = Transport("http://model.test", "k" * 64)
+        self.transport = Transport("https://model.test", "k" * 64)
         submit = self.journal.submit
 
         async def counted(work: Callable[[], Any]) -> Any:
