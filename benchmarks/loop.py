@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ TOOL_SECONDS = 3.0
 SPOKEN = [Script().text(["done"]).end()]
 CROWD, PACE = 200, 100
 LONGEST_GAP = 0.1
+GROUP = "group"
 
 
 def percentile(values: Sequence[float], part: float) -> float:
@@ -187,14 +188,12 @@ async def large_inputs(model: Model, *, quick: bool) -> list[Row]:
 async def beside_large(model: Model) -> Row:
     """How late another session's events are while a large input comes."""
     async with house(model, "pace", Task("task")) as other, house(model, "1MB", Task("task")) as large:
-        running_turn = asyncio.create_task(other.turn())
+        beside = asyncio.create_task(other.turn())
         await asyncio.sleep(1)
         other.transport.late.clear()
         await large.turn()
         late = list(other.transport.late)
-        running_turn.cancel()
-        with suppress(asyncio.CancelledError):
-            await running_turn
+    await asyncio.gather(beside, return_exceptions=True)  # its turn was interrupted with its house
     return held("p99 of another session's lag meanwhile", 1000 * percentile(late, 0.99), "ms", 20.0)
 
 
@@ -236,7 +235,7 @@ def stops(directory: Path, model: Model, times: int) -> list[Row]:
     with running(directory / "silent", model.url("silent")) as instance:
         before = [1000 * stop_before_reply(instance, model) for _ in range(times)]
     with running(directory / "tool", model.url("tool")) as instance:
-        inside = [1000 * stop_inside_tool(instance) for _ in range(times)]
+        inside = [1000 * stop_inside_tool(instance, directory / GROUP) for _ in range(times)]
     return [
         held("stop before the first byte: all closed (max)", max(before), "ms", 250.0),
         held("stop inside a tool: its processes dead (max)", max(inside), "ms", 250.0),
@@ -266,13 +265,12 @@ def stop_before_reply(instance: Instance, model: Model) -> float:
     return max(ended, closed) - began
 
 
-def stop_inside_tool(instance: Instance) -> float:
+def stop_inside_tool(instance: Instance, told: Path) -> float:
     """Seconds from the stop to the ended turn and the end of every process of the tool."""
-    path = instance.workspace / "group"
-    path.unlink(missing_ok=True)
+    told.unlink(missing_ok=True)
     session = instance.session()
     instance.turn(session, "bash")
-    group = int(wait_for(lambda: path.is_file() and path.read_text().strip()))
+    group = int(wait_for(lambda: told.is_file() and told.read_text().strip()))
     began = time.monotonic()
     instance.stop(session)
     wait_for(lambda: instance.is_idle(session) and not lives(group))
@@ -287,8 +285,9 @@ def lives(group: int) -> bool:
     return True
 
 
-def hanging_command() -> Reply:
-    command = "sleep 1000 & ps -o pgid= $$ > group; sleep 1000"
+def hanging_command(told: Path) -> Reply:
+    """Processes in front and behind; their group is written to a file."""
+    command = f"sleep 1000 & cut -d' ' -f5 /proc/$$/stat > {told}; sleep 1000"
     return Script().call("c0", "bash", json.dumps({"command": command})).end("tool_use")
 
 
@@ -312,7 +311,11 @@ def one_core() -> tuple[list[str], list[str], int]:
 def over_http(directory: Path, *, quick: bool) -> list[Row]:
     ours, theirs, core = one_core()
     seconds = 10.0 if quick else 30.0
-    replies = {"pace": paced(seconds + 30), "silent": [Script(after=60).end()], "tool": [hanging_command()]}
+    replies = {
+        "pace": paced(seconds + 30),
+        "silent": [Script(after=60).end()],
+        "tool": [hanging_command(directory / GROUP)],
+    }
     everywhere = os.sched_getaffinity(0)
     with playing(directory, replies, *theirs) as model:
         os.sched_setaffinity(0, {core})

@@ -29,7 +29,6 @@ class Instance:
 
     process: subprocess.Popen[bytes]
     socket: Path
-    workspace: Path
     token: str
     http: httpx2.Client
 
@@ -113,7 +112,7 @@ def running(directory: Path, model: str, *prefix: str, **toggles: Any) -> Iterat
             transport=transport, base_url="http://localhost", headers=headers, timeout=30
         ) as http:
             _await_ready(http)
-            yield Instance(process, address, workspace, token, http)
+            yield Instance(process, address, token, http)
     finally:
         process.kill()
         process.wait()

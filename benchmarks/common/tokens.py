@@ -71,7 +71,9 @@ async def _usage(
     data = json.dumps({"replies": replies}).encode()
     request = Request(path, data, {"Content-Type": "application/json"}, method="PUT")
     await asyncio.to_thread(lambda: urlopen(request).close())
-    house = House(directory / key, url, Task("task"), key=key, **toggles)
+    house = House(
+        directory / hashlib.sha256(key.encode()).hexdigest()[:8], url, Task("task"), key=key, **toggles
+    )
     try:
         usage = house.usage(await house.turn("Do the steps. " * 100))
     finally:
