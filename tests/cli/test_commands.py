@@ -16,7 +16,7 @@ from dcops.core.backup import Backup
 from dcops.core.deployment import Deployment, ToggleState
 from dcops.core.events import OperationEvent
 from dcops.core.verification import CheckResult, SuiteReport, VerificationReport
-from dcops.errors import NotFound, OperationFailed
+from dcops.errors import NotAcknowledged, NotFound, OperationFailed
 from dcops.operations.deploy import DeployReport, DeployRequest
 from dcops.operations.toggles import Acknowledgement, ToggleReport, ToggleRow
 from dcops.records.local import EngineChoice, LocalState
@@ -312,6 +312,38 @@ def test_toggle_set_says_who_follows(inside: Callable[..., int], monkeypatch: Pa
         assert expected in out
     assert inside("toggle", "set", "a", "false", "--json") == 0
     assert json.loads(capsys.readouterr().out)["acknowledged"] == [{"instance": "i1", "milliseconds": 12}]
+
+
+def test_toggle_kill_names_what_is_off(
+    inside: Callable[..., int], monkeypatch: Patch, capsys: Capture
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def kill(_world: Any, *words: str, reason: str) -> ToggleReport:
+        asked.append((*words, reason))
+        return ToggleReport("dev", 8, {"take_turns": [None, False]}, (Acknowledgement("i1", 12),))
+
+    monkeypatch.setattr("dcops.operations.kill.kill", kill)
+    assert inside("toggle", "kill") == 0
+    assert "take_turns" in capsys.readouterr().out
+    assert inside("toggle", "kill", "use_xml_prompts", "--reason", "odd", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == "dcops.toggle.kill/1"
+    assert asked == [("dev", "", ""), ("dev", "use_xml_prompts", "odd")]
+
+
+def test_toggle_kill_exits_9_where_nobody_follows(inside: Callable[..., int], monkeypatch: Patch) -> None:
+    def late(*_: Any, **__: Any) -> None:
+        raise NotAcknowledged("DC-NOT-ACKNOWLEDGED", "i1 did not acknowledge it")
+
+    monkeypatch.setattr("dcops.operations.kill.kill", late)
+    assert inside("toggle", "kill") == 9
+
+
+def test_toggle_list_tells_the_rules(inside: Callable[..., int], monkeypatch: Patch, capsys: Capture) -> None:
+    row = ToggleRow("a", "integer", 3, 5, "default", "live", "A.", needs="b", less_than="c")
+    monkeypatch.setattr("dcops.operations.toggles.list_toggles", lambda *_: [row])
+    assert inside("toggle", "list") == 0
+    assert "A. Needs b. Less than c." in capsys.readouterr().out
 
 
 def test_toggle_list_marks_what_differs_and_what_drifts(
