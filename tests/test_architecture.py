@@ -40,26 +40,10 @@ ALLOWED["verification"] |= {"client"}
 ALLOWED["environments"] |= {"projects"}
 
 AGENT_LAYERS = (
-    {"changes", "events", "models", "owners", "settings", "store", "toggles", "wire"},
-    {
-        "assembler",
-        "attempts",
-        "caching",
-        "catalogue",
-        "history",
-        "journal",
-        "limits",
-        "narration",
-        "sse",
-        "thinking",
-        "tools",
-        "whole",
-    },
-    {"calls", "recorder", "recovery", "request"},
-    {"prompts", "reply", "transcript", "transport", "wishes"},
-    {"parts"},
-    {"asking"},
-    {"conversation"},
+    {"events", "settings", "toggles"},
+    {"journal", "model", "tools"},
+    {"calls"},
+    {"prompts"},
     {"turn"},
     {"loop"},
     {"service"},
@@ -69,7 +53,7 @@ ONLY_IN = {
     "click": "dcops/cli/",
     "rich": "dcops/cli/",
     "docker": "dcops/engines/docker",
-    "anthropic": "dcops/agent/transport.py",
+    "anthropic": "dcops/agent/model/transport.py",
 }
 
 

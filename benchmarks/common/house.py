@@ -13,10 +13,10 @@ import structlog
 
 from dcops.agent.journal.journal import Journal
 from dcops.agent.loop import TurnRunner
+from dcops.agent.model.transport import Transport
 from dcops.agent.toggles import Schema
 from dcops.agent.tools.registry import Registry
 from dcops.agent.tools.tool import Tool, ToolContext, ToolResult
-from dcops.agent.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from .calls.validation import Validation
-from .parts import Parts
-from .recovery import recover
-from .turn import TurnRun
+from .turn.parts import Parts
+from .turn.recovery import recover
+from .turn.turn import TurnRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .events import Event, Toggles
     from .journal.journal import Journal
     from .journal.records import Turn
+    from .model.transport import Transport
     from .tools.registry import Registry
-    from .transport import Transport
 
 ENDED = "the instance that ran it is being stopped"
 

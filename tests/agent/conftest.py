@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dcops.agent import attempts
-from dcops.agent.assembler import Assembler
-from dcops.agent.catalogue import Catalogue
 from dcops.agent.events import Event, Fault
 from dcops.agent.journal.journal import Journal
 from dcops.agent.loop import TurnRunner
+from dcops.agent.model.assembler import Assembler
+from dcops.agent.model.catalogue import Catalogue
 from dcops.agent.toggles import Schema
 from dcops.agent.tools.registry import default_registry
+from dcops.agent.turn import attempts
 from dcops.scripted_model.issued import Issued
 from dcops.scripted_model.models import MODELS
 from dcops.scripted_model.validator import validate
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dcops.agent.journal.records import Turn
-    from dcops.agent.request import Request
+    from dcops.agent.model.request import Request
     from dcops.agent.tools.registry import Registry
 
 TOGGLES = Schema.load().complete({})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from .. import events
-from ..history import Outcome, interrupted, not_executed
+from ..model.history import Outcome, interrupted, not_executed
 from .execution import Execution
 from .lanes import Lanes
 from .live import Live

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from .. import events
-from ..history import interrupted
+from ..model.history import interrupted
 from ..tools.output import MOST, shortened
 from ..tools.tool import ToolOutput, ToolProgress, ToolResult
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..assembler import Ended, Piece, Started, Stopped
+from ..model.assembler import Ended, Piece, Started, Stopped
 from . import xml
 from .prefix import SENTENCE, Prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..assembler import Action
     from ..events import Block
+    from ..model.assembler import Action
 
 WHOLE = {"end_turn", "stop_sequence", "tool_use"}
 """The reasons for which a model stops that has written its calls to their end."""

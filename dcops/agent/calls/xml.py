@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..assembler import strict_json
+from ..model.assembler import strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from ..changes import Changes
 from ..events import run_started
-from ..owners import Owners
+from .changes import Changes
 from .migrations import about, opening, prepare
+from .owners import Owners
 from .records import (
     SELECT_CALL,
     SELECT_SESSION,
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from ..changes import Signal
     from ..events import Block, Event, Message
-    from ..store import Store
+    from .changes import Signal
     from .records import About
+    from .store import Store
 
 T = TypeVar("T")
 

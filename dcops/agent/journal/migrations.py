@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..store import Store
 from .records import About, JournalTooNew, JournalTooOld
+from .store import Store
 from .tables import TABLES, TOKENS_AND_WORKSPACES, now
 
 if TYPE_CHECKING:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..models import ADAPTIVE, NONE, SHORT_CALLS
-from ..request import USUAL_OUTPUT, most_output
-from ..thinking import LEAST_BUDGET, effort, most_budget, total_budget
+from ..model.models import ADAPTIVE, NONE, SHORT_CALLS
+from ..model.request import USUAL_OUTPUT, most_output
+from ..model.thinking import LEAST_BUDGET, effort, most_budget, total_budget
 
 if TYPE_CHECKING:
     from datetime import date
 
     from ..events import Toggles
-    from ..models import Model
+    from ..model.models import Model
 
 _UNASKED = "no effect: the model is not asked to think"
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from ..journal.journal import Journal
     from ..journal.records import Session, Turn
+    from ..model.transport import Transport
     from ..settings import Settings
     from ..toggles import LiveToggles
-    from ..transport import Transport
     from .auth import Access
     from .disk import Disk
     from .metrics import Metrics

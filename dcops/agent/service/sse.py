@@ -16,8 +16,8 @@ from ..journal.records import event_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from ..changes import Row, Signal
     from ..events import Event
+    from ..journal.changes import Row, Signal
     from .instance import Instance
 
 KEEPALIVE_SECONDS = 15.0

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from ..journal.journal import Journal
 from ..loop import TurnRunner
+from ..model.transport import Transport
 from ..toggles import LiveToggles
 from ..tools.registry import default_registry
-from ..transport import Transport
 from .auth import Access
 from .disk import Disk
 from .instance import Instance

@@ -22,13 +22,13 @@ import pytest
 from ag_ui.core import Event as AnyEvent
 from pydantic import TypeAdapter
 
-from dcops.agent.history import for_request
 from dcops.agent.journal.journal import Journal
 from dcops.agent.loop import TurnRunner
+from dcops.agent.model.history import for_request
+from dcops.agent.model.transport import Transport
 from dcops.agent.toggles import Schema
 from dcops.agent.tools.registry import Registry
 from dcops.agent.tools.tool import Effect, Lane, Tool, ToolContext, ToolOutput, ToolResult
-from dcops.agent.transport import Transport
 from dcops.scripted_model.issued import Issued
 from dcops.scripted_model.validator import validate
 

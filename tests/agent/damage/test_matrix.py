@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dcops.agent.sse import Decoder
+from dcops.agent.model.sse import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dcops.agent.models import RETIRES, model
+from dcops.agent.model.models import RETIRES, model
 from dcops.agent.service.effects import effects
 from dcops.agent.toggles import Schema
 

@@ -1,0 +1,1 @@
+"""One turn: what is asked, said, run and written until the agent is done."""
