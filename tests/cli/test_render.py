@@ -16,7 +16,7 @@ from dcops.cli.render.plan import plan_lines
 from dcops.cli.render.progress import Progress, length
 from dcops.cli.render.terminal import Terminal
 from dcops.core.events import OperationEvent
-from dcops.errors import PreconditionMissing
+from dcops.errors import PreconditionMissing, UsageError
 
 from .conftest import make_plan
 
@@ -169,6 +169,16 @@ def test_an_error_shows_each_fault_once() -> None:
         "Error DC-X: a.yaml:1: x is bad 1",
         "  Also  a.yaml:2: x is bad 2 (did you mean y?)",
         "        a.yaml:3: x is bad 3 (did you mean y?)",
+        "  Do    mend it",
+    ]
+
+
+def test_an_error_shows_faults_of_values_that_stand_in_no_file() -> None:
+    faults = [{"path": name, "message": "is bad", "hint": "mend it"} for name in ("x", "y")]
+    error = UsageError("DC-X", "x is bad", why="y is bad", do="mend it", faults=faults)
+    assert [click.unstyle(line) for line in error_lines(error)] == [
+        "Error DC-X: x is bad",
+        "  Also  y is bad (mend it)",
         "  Do    mend it",
     ]
 

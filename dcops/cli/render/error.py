@@ -34,7 +34,8 @@ def error_lines(error: DcopsError) -> Iterator[str]:
 def _faults(faults: list[dict[str, Any]]) -> Iterator[str]:
     for index, fault in enumerate(faults):
         hint = f" ({fault['hint']})" if fault.get("hint") else ""
-        text = f"{fault['file']}:{fault['line']}: {fault['path']} {fault['message']}{hint}"
+        place = f"{fault['file']}:{fault['line']}: " if "file" in fault else ""
+        text = f"{place}{fault['path']} {fault['message']}{hint}"
         yield from _rows("" if index else "Also", text)
 
 
