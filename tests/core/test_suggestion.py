@@ -8,7 +8,7 @@ from dcops.core.suggestion import did_you_mean
 @pytest.mark.parametrize(
     ("word", "words", "said"),
     [
-        ("use_streaming_bsh", ["use_streaming_bash", "use_streaming_file"], "did you mean use_streaming_bash?"),
+        ("use_bsh", ["use_bash", "use_file"], "did you mean use_bash?"),
         ("take", ["take_turns", "max_tokens"], "did you mean take_turns?"),
         ("zzz", ["b", "a"], "known: a, b"),
         ("zzz", [], ""),
