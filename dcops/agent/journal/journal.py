@@ -38,6 +38,7 @@ from .records import (
     Turn,
     TurnRunning,
     call_of,
+    control_of,
     event_of,
     session_of,
     turn_of,
@@ -368,6 +369,13 @@ class Journal:
         newest += "SELECT max(seq) FROM events WHERE session = ? AND turn = ?)"
         return int(self._store.read(newest, *(turn.session, turn.id) * 2)[0][0] or 0)
 
+    def results_told(self, turn: Turn) -> dict[str, str]:
+        """What the events of a turn say became of its calls, by call id; reads them all."""
+        sql = "SELECT event FROM events WHERE session = ? AND turn = ? AND instr(event, ?)"
+        rows = self._store.read(sql, turn.session, turn.id, b'"TOOL_CALL_RESULT"')
+        found = [event_of(data) for (data,) in rows]
+        return {e.data["toolCallId"]: e.data["content"] for e in found if e.type == "TOOL_CALL_RESULT"}
+
     def follow(self, session: str) -> AbstractContextManager[Signal]:
         """A bell that rings when the session has news, or was deleted.
 
@@ -472,7 +480,7 @@ class Journal:
             return []
         with self._store.transaction() as db:
             rows = db.execute("SELECT kind, payload FROM controls WHERE turn = ? ORDER BY id", (turn.id,))
-            controls = [Control(kind, orjson.loads(payload)) for kind, payload in rows]
+            controls = [control_of(row) for row in rows]
             db.execute("DELETE FROM controls WHERE turn = ?", (turn.id,))
         return controls
 

@@ -131,10 +131,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What somebody asks of a running turn: stop, pause, resume, or steer with ``{"input": ...}``."""
+    """What somebody asks of a running turn: stop, pause, resume, or steer, which adds `input`."""
 
     kind: str
-    payload: dict[str, Any]
+    input: str = ""
 
 
 SELECT_SESSION = """
@@ -159,6 +159,14 @@ def turn_of(row: tuple[Any, ...]) -> Turn:
 def call_of(row: tuple[Any, ...]) -> Call:
     call, name, arguments, result = row
     return Call(call, name, arguments, None if result is None else orjson.loads(result))
+
+
+def control_of(row: tuple[Any, ...]) -> Control:
+    """What another release words in its own way has no input here; it must not keep a turn from its end."""
+    kind, payload = row
+    said = orjson.loads(payload)
+    text = said.get("input") if isinstance(said, dict) else None
+    return Control(kind, text if isinstance(text, str) and text.strip() else "")
 
 
 def event_of(data: bytes) -> Event:

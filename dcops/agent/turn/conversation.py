@@ -213,6 +213,7 @@ class Conversation:
         log.info("retry", session=self._turn.session, turn=self._turn.id, code=fault.code)
         if reply.begun:
             self._go_on_behind(reply, str(fault))
+        self._reading = None  # one that never began leaves its place to what the user adds
         told = {"attempt": again.attempt, "reason": again.reason, "seconds": round(again.seconds, 3)}
         self._recorder.emit(events.custom("retry", told))
         await asyncio.sleep(again.seconds)

@@ -28,8 +28,9 @@ class Transcript:
         self._loaded: dict[int, Message] | None = None
 
     async def load(self) -> None:
-        """Reads what was said so far, without stopping the loop."""
-        self._loaded = dict(await asyncio.to_thread(self._journal.numbered_messages, self._session))
+        """Reads what was said before, without stopping the loop; once, as later the journal may be behind."""
+        if self._loaded is None:
+            self._loaded = dict(await asyncio.to_thread(self._journal.numbered_messages, self._session))
 
     @property
     def _messages(self) -> dict[int, Message]:

@@ -118,8 +118,8 @@ class TurnRun:
                 self._wishes.pause()
             case "resume":
                 self._wishes.resume()
-            case "steer":
-                self._wishes.steer(history.user(control.payload["input"])["content"])
+            case "steer" if control.input:
+                self._wishes.steer(history.user(control.input)["content"])
 
     # The end
 

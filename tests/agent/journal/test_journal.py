@@ -332,7 +332,7 @@ def test_control_reaches_the_owner_from_another_instance(journal: Journal, other
 
     assert other.request_control(session, "steer", {"input": "left"}) == turn.id
     seen, seconds = asyncio.run(watch())
-    assert seen == [Control("steer", {"input": "left"}), Control("stop", {})]
+    assert seen == [Control("steer", "left"), Control("stop")]
     assert seconds < 0.05
     journal.finish_turn(turn, "stopped")
     assert other.request_control(session, "stop") is None

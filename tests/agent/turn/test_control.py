@@ -14,6 +14,7 @@ from dcops.agent.journal.journal import Journal
 from dcops.agent.model.transport import Transport
 from dcops.agent.tools.registry import Registry
 from dcops.agent.tools.tool import Tool, ToolContext, ToolOutput, ToolResult
+from dcops.agent.turn.conversation import Conversation
 from dcops.agent.turn.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENDS = {"RUN_FINISHED", "RUN_ERROR"}
+_STOPPED = "[This turn was interrupted: stopped by the user.]"
 
 
 class Held(Tool):
@@ -372,6 +374,84 @@ def test_what_is_steered_while_it_waits_to_ask_again_goes_along(
         "go",
         "rather left",
     ]
+
+
+def test_what_is_steered_before_a_limit_stands_in_the_conversation(house: Any, wait_until: Any) -> None:
+    """The reply that never began had a place in it, which is free again."""
+
+    async def test() -> None:
+        house.toggles["max_requests_per_turn"] = 1
+        fault = Fault("overloaded_error", "too much to do", passing=True, retry_after=0.2)
+        turn, task = house.begin("go", [fault])
+        await wait_until(lambda: house.customs("retry"))
+        _ask(house, "steer", "rather left")
+        await task
+        assert house.journal.turn(turn.id).state == "limited"
+
+    _run(test())
+    assert _texts(house)[:2] == ["go", "rather left"]
+    assert house.problems() == []
+
+
+def test_what_is_steered_once_the_work_is_done_is_answered_behind_it(
+    house: Any, say: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last moment but one: the reply is not on disk yet when the turn goes on."""
+    run, late = Conversation.run, False
+
+    async def then_steer(conversation: Conversation) -> str:
+        nonlocal late
+        reason = await run(conversation)
+        if not late:
+            late = True
+            conversation._wishes.steer([{"type": "text", "text": "rather left"}])
+        return reason
+
+    monkeypatch.setattr(Conversation, "run", then_steer)
+    _run(house.turn("go", say.reply(say.text("bye")), say.reply(say.text("to the left"))))
+    assert _texts(house) == ["go", "bye", "rather left", "to the left"]
+    assert [message["role"] for message in house.model.messages(1)] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize("payload", [{}, {"input": 5}, {"input": " "}, {"input": [{"type": "image"}]}, [1]])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_is_asked_in_words_of_another_release_changes_nothing(
+    house: Any, say: Any, wait_until: Any, payload: Any, stopped: bool
+) -> None:
+    async def test() -> None:
+        go = asyncio.Event()
+        turn, task = house.begin("go", [go.wait, *say.reply(say.text("done"))])
+        await wait_until(lambda: house.model.requests)
+        for kind in ("steer", "dance", *(["stop"] if stopped else [])):
+            assert house.journal.request_control(house.session, kind, payload)
+        go.set()
+        await task
+        assert house.journal.turn(turn.id).state == ("stopped" if stopped else "done")
+
+    _run(test())
+    assert house.problems() == []
+    assert _texts(house)[1:] == [_STOPPED if stopped else "done"]
+
+
+def test_a_hundred_controls_at_once_are_obeyed_in_their_order(house: Any, say: Any, wait_until: Any) -> None:
+    async def test() -> None:
+        go = asyncio.Event()
+        _, task = house.begin("go", [go.wait, *say.reply(say.text("done"))], say.reply(say.text("well")))
+        await wait_until(lambda: house.model.requests)
+
+        async def ask(kind: str, text: str = "") -> None:
+            payload = {"input": text} if text else {}
+            await house.journal.submit(lambda: house.journal.request_control(house.session, kind, payload))
+
+        asked = [("pause",), ("steer", "left"), ("resume",), ("steer", "right")] * 25
+        await asyncio.gather(*(ask(*each) for each in asked))
+        go.set()
+        await task
+
+    _run(test())
+    assert len(house.model.requests) == 2
+    assert [block["text"] for block in house.model.messages(1)[-1]["content"]] == ["left", "right"] * 25
+    assert house.customs("paused") == [{"paused": True}, {"paused": False}] * 25
 
 
 def test_what_was_steered_before_a_stop_stands_in_the_conversation(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dcops.agent import events
 from dcops.agent.journal.journal import Journal
 from dcops.agent.model.history import Outcome
 from dcops.agent.turn.recovery import recover
@@ -164,6 +165,55 @@ def test_what_a_dead_instance_did_not_take_any_more_stands_in_the_conversation(t
     deltas = [event.data["delta"] for _, event in other.events(session) if "delta" in event.data]
     assert deltas == ["rather left", "at once"]
     assert _told(other, session)[-1] == "RUN_ERROR"
+    other.close()
+    dead._store.close()
+
+
+def test_what_nobody_understands_keeps_no_turn_from_its_end(tmp_path: Path) -> None:
+    dead = _dead(tmp_path)
+    sessions = [dead.create_session() for _ in range(3)]
+    turns = [dead.start_turn(session, "go") for session in sessions]
+    dead.request_control(sessions[0], "steer", {"said": "in words of a later release"})
+    dead.record_call_started(turns[1], "c", "bash", {})
+    dead.record_call_result(turns[1], "c", {"of": "a later release"})
+    other = Journal.open(tmp_path / "state", "other")
+    with pytest.raises(ExceptionGroup) as raised:
+        recover(other)
+    assert [
+        f"turn {turns[1].id} of session {sessions[1]}" in error.__notes__ for error in raised.value.exceptions
+    ]
+    assert [turn.id for turn in other.running_turns()] == [turns[1].id]
+    other.close()
+    dead._store.close()
+
+
+def test_a_refused_call_keeps_the_answer_that_it_had(tmp_path: Path) -> None:
+    """It was never started, so that only the events have its answer."""
+    dead = _dead(tmp_path)
+    session = dead.create_session()
+    turn = dead.start_turn(session, "go")
+    calls = [
+        {"type": "tool_use", "id": call, "name": "bash", "input": {}} for call in ("bad", "runs", "waits")
+    ]
+    dead.put_message(turn, 2, {"role": "assistant", "content": calls})
+    dead.append(session, turn.id, [events.tool_call_result("bad", "command is missing")])
+    dead.record_call_started(turn, "runs", "bash", {})
+    other = Journal.open(tmp_path / "state", "other")
+    recover(other)
+    results = other.messages(session)[-1]["content"][:3]
+    assert [result["content"][0]["text"].split(":")[0] for result in results] == [
+        "command is missing",
+        "Interrupted while running",
+        "Not executed",
+    ]
+    assert all(result["is_error"] for result in results)
+    told = [event.data for _, event in other.events(session)]
+    assert [data["toolCallId"] for data in told if "toolCallId" in data] == ["bad", "runs", "waits"]
+    finished = [data["value"] for data in told if data.get("name") == "tool.finished"]
+    assert [(value["call"], value["status"]) for value in finished] == [
+        ("runs", "cancelled"),
+        ("waits", "not_run"),
+    ]
     other.close()
     dead._store.close()
 

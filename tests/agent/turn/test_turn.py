@@ -638,7 +638,7 @@ def test_a_turn_that_could_not_be_closed_is_closed_later(
             turn, task = house.begin("go", say.reply(say.text("bye")))
             assert await asyncio.wait_for(task, 10) is False
             assert house.journal.turn(turn.id).state == "running"
-            with pytest.raises(sqlite3.OperationalError):
+            with pytest.raises(ExceptionGroup, match="could not be closed"):
                 await house.runner.recover()
         assert [turn.id for turn in await house.runner.recover()] == [turn.id]
         assert house.journal.turn(turn.id).state == "interrupted"
@@ -668,11 +668,19 @@ def test_what_a_tool_says_need_not_be_text(house: Any, say: Any) -> None:
     assert "caf\ufffd/" in house.results()["b"]["content"][0]["text"]
 
 
-def test_what_cannot_be_obeyed_interrupts_the_turn(house: Any, wait_until: Any) -> None:
+def test_a_turn_that_nobody_can_stop_is_interrupted(
+    house: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(_turn: Any) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
     async def test() -> None:
         turn, task = house.begin("go", [_forever])
         await wait_until(lambda: house.model.requests)
-        house.journal.request_control(house.session, "steer", {"no": "input"})
+        with monkeypatch.context() as patch:
+            patch.setattr(house.journal, "take_controls", unreadable)
+            house.journal.request_control(house.session, "stop")
+            await wait_until(lambda: task.done() or house.runner._runs[turn.id]._broken_off)
         await asyncio.wait_for(task, 10)
         assert house.journal.turn(turn.id).state == "interrupted"
 
