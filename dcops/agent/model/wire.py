@@ -8,8 +8,10 @@ of it is handed on at once.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING
 
 import httptools
@@ -21,41 +23,77 @@ if TYPE_CHECKING:
 _HIGH = 256 * 1024
 """Bytes of a reply that wait for their reader before the socket is read no further."""
 
-_BUFFER = memoryview(bytearray(64 * 1024))
-"""Takes what a socket holds until the parser has it, a moment later: one for all connections of a thread."""
+_MOST = 100
+"""Connections to one server that are kept while nothing is asked."""
+
+_IDLE = 120.0
+"""Seconds for which they are; the gateway keeps them longer."""
+
+_UNSAFE = re.compile(rb"[\r\n\0]")
+"""What would end a line of a request's head, and begin another one."""
 
 
 class Wire(httpx2.AsyncBaseTransport):
-    """Connections to servers without TLS, kept for the next request."""
+    """Connections to servers without TLS, kept for the next request.
+
+    For one event loop, and for requests whose body has a known length and whose method is not HEAD.
+    """
 
     def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(64 * 1024))
         self._idle: dict[tuple[str, int], list[_Connection]] = {}
+        self._closed = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Sends a request; the response comes back with its head, and its body is read by its stream.
 
+        A server may close a kept connection at the moment when a request is sent over it. That request is
+        sent again over a new one: nothing of a response has come, and a second one costs tokens at the most.
+
         Raises:
             httpx2.TransportError: unreachable, timed out, or broken off.
         """
-        seconds = request.extensions.get("timeout", {})
-        body = await request.aread()
         where = (request.url.host, request.url.port or 80)
-        connection = self._kept(where) or await _connect(where, seconds.get("connect"))
+        data = _head(request) + await request.aread()
+        seconds = request.extensions.get("timeout", {})
+        if kept := self._kept(where):
+            try:
+                return await self._exchange(where, kept, data, seconds.get("read"))
+            except (httpx2.RemoteProtocolError, httpx2.ReadError):
+                if kept.heard:
+                    raise
+        connection = await self._connect(where, seconds.get("connect"))
+        return await self._exchange(where, connection, data, seconds.get("read"))
+
+    async def _exchange(
+        self, where: tuple[str, int], connection: _Connection, data: bytes, seconds: float | None
+    ) -> httpx2.Response:
         try:
-            connection.send(_head(request) + body)
-            await connection.head(seconds.get("read"))
+            connection.send(data)
+            await connection.head(seconds)
         except BaseException:
             connection.abort()
             raise
         return httpx2.Response(
             connection.status,
             headers=connection.headers,
-            stream=_Body(self, where, connection, seconds.get("read")),
+            stream=_Body(self, where, connection, seconds),
             extensions={"http_version": b"HTTP/1.1"},
         )
 
+    async def _connect(self, where: tuple[str, int], seconds: float | None) -> _Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            with _timed_out(httpx2.ConnectTimeout):
+                async with asyncio.timeout(seconds):
+                    _, connection = await loop.create_connection(lambda: _Connection(self._buffer), *where)
+        except OSError as error:
+            raise httpx2.ConnectError(str(error)) from error
+        return connection
+
     async def aclose(self) -> None:
-        """Closes the connections that are kept."""
+        """Closes the connections that are kept, and those in use as soon as they are not."""
+        self._closed = True
         for kept in self._idle.values():
             for connection in kept:
                 connection.abort()
@@ -65,16 +103,21 @@ class Wire(httpx2.AsyncBaseTransport):
         kept = self._idle.get(where, [])
         while kept:
             connection = kept.pop()
-            if connection.reusable:
+            if connection.rested() < _IDLE:
                 return connection
+            connection.abort()
         return None
 
     def keep(self, where: tuple[str, int], connection: _Connection) -> None:
         """Takes back a connection whose response was read; one that cannot go on is closed."""
-        if connection.reusable:
-            self._idle.setdefault(where, []).append(connection)
-        else:
+        connection.rest()
+        if self._closed or connection.rested() >= _IDLE:
             connection.abort()
+            return
+        kept = self._idle.setdefault(where, [])
+        kept.append(connection)
+        while len(kept) > _MOST or kept[0].rested() >= _IDLE:
+            kept.pop(0).abort()
 
 
 class _Body(httpx2.AsyncByteStream):
@@ -98,31 +141,43 @@ class _Body(httpx2.AsyncByteStream):
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """One connection; the parser calls the methods `on_...`."""
+    """One connection; the parser calls the methods `on_...`.
 
-    def __init__(self) -> None:
+    What its socket holds lies in `buffer` until the parser has it, a moment later: all can have the same one.
+    """
+
+    def __init__(self, buffer: memoryview) -> None:
+        self._buffer = buffer
         self._transport: asyncio.Transport
-        self._parser: httptools.HttpResponseParser
+        self._parser = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self._lost = False
         self._headed = False
-        self._complete = False
-        self._keeps = False
+        self._complete = True
+        self._keeps = True
+        self._rests_since = 0.0
+        self.heard = False
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
 
-    @property
-    def reusable(self) -> bool:
-        """Whether another request can be sent over it."""
-        return self._complete and self._keeps and not self._lost and self._failure is None
+    def rest(self) -> None:
+        """Ends an exchange; what was not read of its response is gone."""
+        self._take()
+        self._rests_since = asyncio.get_running_loop().time()
+
+    def rested(self) -> float:
+        """Seconds since the last exchange; without end if another request cannot be sent over it."""
+        if not self._complete or not self._keeps or self._lost or self._failure is not None:
+            return inf
+        return asyncio.get_running_loop().time() - self._rests_since
 
     def send(self, data: bytes) -> None:
         """Begins an exchange."""
         self._parser = httptools.HttpResponseParser(self)
-        self._headed = self._complete = False
+        self._headed = self._complete = self._keeps = self.heard = False
         self.headers = []
         self._transport.write(data)
 
@@ -135,6 +190,9 @@ class _Connection(asyncio.BufferedProtocol):
         """What has come of the body since the last call, waiting for some; nothing at its end."""
         while not self._pieces and not self._complete:
             await self._more(seconds)
+        return self._take()
+
+    def _take(self) -> bytes:
         data = b"".join(self._pieces)
         self._pieces.clear()
         if self._size > _HIGH:
@@ -171,11 +229,12 @@ class _Connection(asyncio.BufferedProtocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def get_buffer(self, _size: int) -> memoryview:
-        return _BUFFER
+        return self._buffer
 
     def buffer_updated(self, size: int) -> None:
+        self.heard = True
         try:
-            self._parser.feed_data(_BUFFER[:size])
+            self._parser.feed_data(self._buffer[:size])
         except httptools.HttpParserError as error:
             self._failure = httpx2.RemoteProtocolError(str(error))
             self._transport.abort()
@@ -196,8 +255,13 @@ class _Connection(asyncio.BufferedProtocol):
 
     # The parser
 
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise ValueError("the server says more than it was asked for")
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
+        if not self._headed:  # what follows the body is left out
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -223,18 +287,9 @@ def _timed_out(kind: type[httpx2.TimeoutException]) -> Iterator[None]:
         raise kind("no answer in time") from error
 
 
-async def _connect(where: tuple[str, int], seconds: float | None) -> _Connection:
-    loop = asyncio.get_running_loop()
-    try:
-        with _timed_out(httpx2.ConnectTimeout):
-            async with asyncio.timeout(seconds):
-                _, connection = await loop.create_connection(_Connection, *where)
-    except OSError as error:
-        raise httpx2.ConnectError(str(error)) from error
-    return connection
-
-
 def _head(request: httpx2.Request) -> bytes:
     lines = [b"%s %s HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
     lines += [b"%s: %s" % header for header in request.headers.raw]
+    if any(map(_UNSAFE.search, lines)):
+        raise httpx2.LocalProtocolError("a header of the request has a line end in it")
     return b"\r\n".join([*lines, b"", b""])
