@@ -13,11 +13,10 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,8 +48,9 @@ def percentile(values: Sequence[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
-def longest_gap(moments: Sequence[float]) -> float:
-    return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
+def longest_gap(replies: Sequence[Sequence[float]]) -> float:
+    """The longest silence within one of several replies, whose events came at those moments."""
+    return max(later - earlier for moments in replies for earlier, later in pairwise(moments))
 
 
 def call_input(call: str, size: int = 0) -> str:
@@ -80,7 +80,7 @@ def six_calls() -> list[Reply]:
 
 
 async def overlap(model: Model) -> list[Row]:
-    """The whole turn, and the longest silence of its stream beyond the server's own."""
+    """The whole turn, and the longest silence while its reply comes, beyond the server's own."""
     async with house(model, "six", Task("task", TOOL_SECONDS)) as ours:
         began = time.monotonic()
         await ours.turn()
@@ -88,7 +88,7 @@ async def overlap(model: Model) -> list[Row]:
     eager, late = await asyncio.gather(
         *(tool_runner(model.url("six"), TOOL_SECONDS, eager=eager) for eager in (True, False))
     )
-    own = longest_gap(model.log("six")[0]["sent"])
+    own = longest_gap([model.log("six")[0]["sent"]])
     wall = "six calls of 3 s over a 6 s stream"
     silence = ("six calls: longest gap in the stream", "ms", 1000 * LONGEST_GAP)
     return [
@@ -161,6 +161,7 @@ def large_call(size: int) -> list[Reply]:
 async def large_inputs(model: Model, *, quick: bool) -> list[Row]:
     async def cpu(name: str) -> float:
         async with house(model, name, Task("task")) as ours:
+            ours.transport.watching = False
             began = time.process_time()
             await ours.turn()
             return time.process_time() - began
@@ -278,11 +279,13 @@ def stop_inside_tool(instance: Instance, told: Path) -> float:
 
 
 def lives(group: int) -> bool:
-    try:
-        os.killpg(group, signal.SIG_DFL)
-    except ProcessLookupError:
-        return False
-    return True
+    """Whether a process of a group runs; what is dead and waits for its parent to look does not."""
+    for process in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _parent, its = process.read_text().rpartition(")")[2].split()[:3]
+            if int(its) == group and state != "Z":
+                return True
+    return False
 
 
 def hanging_command(told: Path) -> Reply:

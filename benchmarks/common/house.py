@@ -58,22 +58,31 @@ class Task(Tool):
 
 
 class Watched(Transport):
-    """The transport, remembering when each event arrived at the loop and how late those were with a stamp."""
+    """The transport, with a memory of what arrived at the loop.
+
+    Attributes:
+        watching: Whether it remembers; where CPU is measured it must not.
+        arrived: When each event came, a list for each reply.
+        late: Seconds by which events that have a stamp were late.
+    """
 
     def __init__(self, base_url: str, key: str = "none") -> None:
         super().__init__(base_url, key)
-        self.arrived: list[float] = []
+        self.watching = True
+        self.arrived: list[list[float]] = []
         self.late: list[float] = []
 
     @asynccontextmanager
     async def stream(self, *arguments: Any, **named: Any) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         async with super().stream(*arguments, **named) as events:
-            yield self._watched(events)
+            yield self._watched(events) if self.watching else events
 
     async def _watched(self, events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+        arrived: list[float] = []
+        self.arrived.append(arrived)
         async for event in events:
             now = time.monotonic()
-            self.arrived.append(now)
+            arrived.append(now)
             text = event.get("delta", {}).get("text", "")
             if stamp := STAMPED.search(text):
                 self.late.append(now - float(stamp[1]))

@@ -22,12 +22,12 @@ class Ran:
     Attributes:
         seconds: In all.
         first_result: Seconds until the first tool had run.
-        arrived: When each event of the streams came.
+        arrived: When each event came, a list for each reply.
     """
 
     seconds: float = 0.0
     first_result: float | None = None
-    arrived: list[float] = field(default_factory=list)
+    arrived: list[list[float]] = field(default_factory=list)
 
 
 async def tool_runner(base_url: str, seconds: float, *, eager: bool) -> Ran:
@@ -51,8 +51,10 @@ async def tool_runner(base_url: str, seconds: float, *, eager: bool) -> Ran:
             run_tools_eagerly=eager,
         )
         async for stream in runner:
+            arrived: list[float] = []
+            ran.arrived.append(arrived)
             async for _ in stream:
-                ran.arrived.append(time.monotonic())
+                arrived.append(time.monotonic())
     ran.seconds = time.monotonic() - began
     return ran
 

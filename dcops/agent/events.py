@@ -39,7 +39,7 @@ class Fault(Exception):
         self.retry_after = retry_after
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """One thing that happened in a turn; on the wire it is ``{"type": type, **data}``."""
 

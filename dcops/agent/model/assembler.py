@@ -7,8 +7,9 @@ call's input once, at the block's end, and lets through what it does not know.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from io import StringIO
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..events import Block
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Started:
     """A block begins; `block` is what its start says."""
 
@@ -28,7 +29,7 @@ class Started:
     block: Block
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Piece:
     """More of a block: of its `text`, its `thinking`, or the JSON text of its `input`."""
 
@@ -37,7 +38,7 @@ class Piece:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ended:
     """A block is complete; `fault` says why a call's input is not one JSON object."""
 
@@ -46,7 +47,7 @@ class Ended:
     fault: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stopped:
     """The model stopped, and why; the counters are cumulative."""
 
@@ -56,7 +57,11 @@ class Stopped:
 
 Action = Started | Piece | Ended | Stopped
 
-_PIECES = {"text_delta": "text", "thinking_delta": "thinking"}
+_PIECES = {
+    "text_delta": ("text", "text"),
+    "thinking_delta": ("thinking", "thinking"),
+    "input_json_delta": ("input", "partial_json"),
+}
 _GROWS = {
     "text": {"text_delta", "citations_delta"},
     "thinking": {"thinking_delta", "signature_delta"},
@@ -83,7 +88,7 @@ class Assembler:
         self.blocks: dict[int, Block] = {}
         self.open: set[int] = set()
         self.done = False
-        self._pieces: dict[int, dict[str, list[str]]] = {}
+        self._pieces: dict[int, defaultdict[str, StringIO]] = {}
 
     def feed(self, event: dict[str, Any]) -> list[Action]:
         """Takes the next event, and tells what it means.
@@ -99,12 +104,12 @@ class Assembler:
 
     def _feed(self, event: dict[str, Any]) -> list[Action]:
         match event.get("type"):
+            case "content_block_delta":  # first, since nearly all are
+                return self._grow(event["index"], event["delta"])
             case "message_start":
                 return self._start_message(event["message"])
             case "content_block_start":
                 return self._start_block(event["index"], event["content_block"])
-            case "content_block_delta":
-                return self._grow(event["index"], event["delta"])
             case "content_block_stop":
                 return self._end_block(event["index"])
             case "message_delta":
@@ -143,7 +148,7 @@ class Assembler:
             self.message["model"] = block["to"]["model"]
         self.blocks[index] = dict(block)
         self.open.add(index)
-        self._pieces[index] = {}
+        self._pieces[index] = defaultdict(StringIO)
         return [Started(index, block)]
 
     def _grow(self, index: int, delta: dict[str, Any]) -> list[Action]:
@@ -152,21 +157,18 @@ class Assembler:
         block, kind = self.blocks[index], delta["type"]
         if kind not in _GROWS.get(block["type"], _KNOWN) and kind in _KNOWN:
             raise _broken(f"block {index}, {block['type']}, got a {kind}")
-        if kind == "input_json_delta":
-            return self._piece(index, "input", delta["partial_json"])
-        if field := _PIECES.get(kind):
-            return self._piece(index, field, delta[field])
+        if kind in _PIECES:
+            field, source = _PIECES[kind]
+            text = delta[source]
+            if not isinstance(text, str):
+                raise TypeError(f"{source} is not a text")
+            self._pieces[index][field].write(text)
+            return [Piece(index, field, text)] if text else []
         if kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
             return []
         block.update({key: value for key, value in delta.items() if key not in _NAMES})
         return []
-
-    def _piece(self, index: int, kind: str, text: str) -> list[Action]:
-        if not isinstance(text, str):
-            raise TypeError(f"{kind} is not a text")
-        self._pieces[index].setdefault(kind, []).append(text)
-        return [Piece(index, kind, text)] if text else []
 
     def _end_block(self, index: int) -> list[Action]:
         if index not in self.open:
@@ -176,16 +178,17 @@ class Assembler:
         block = self.blocks[index]
         if "input" not in block:
             return [Ended(index, block)]
-        text = "".join(self._pieces[index].get("input", ()))
+        text = self._pieces[index]["input"].getvalue()
         block["input"], fault = _object(text)
         return [Ended(index, block, fault)]
 
     def _join(self, index: int) -> None:
         block = self.blocks[index]
-        for kind, pieces in self._pieces[index].items():
+        for kind, grown in self._pieces[index].items():
             if kind != "input":
-                block[kind] = "".join([str(block.get(kind) or ""), *pieces])
-                pieces.clear()
+                block[kind] = str(block.get(kind) or "") + grown.getvalue()
+                grown.seek(0)
+                grown.truncate()
 
     def _stop(self, event: dict[str, Any]) -> list[Action]:
         self._must_have_begun()

@@ -30,10 +30,18 @@ class Decoder:
         if b"\r" in chunk or self._returned:
             chunk = self._line_feeds(chunk)
         *ended, rest = chunk.split(b"\n")
-        for line in ended:
-            self._line.append(line)
-            yield from self._take(b"".join(self._line))
-            self._line.clear()
+        for end in ended:
+            line = end
+            if self._line:
+                line = b"".join((*self._line, end))
+                self._line.clear()
+            if self._first:
+                line, self._first = line.removeprefix(BOM_UTF8), False
+            if line.startswith(b"data:"):
+                self._data.append(line[5:])
+            elif not line and self._data:
+                data, self._data = b"\n".join(self._data), []
+                yield orjson.loads(data)
         if rest:
             self._line.append(rest)
 
@@ -52,12 +60,3 @@ class Decoder:
             self._returned = False
         self._returned = self._returned or chunk.endswith(b"\r")
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-    def _take(self, line: bytes) -> Iterator[dict[str, Any]]:
-        if self._first:
-            line, self._first = line.removeprefix(BOM_UTF8), False
-        if line.startswith(b"data:"):
-            self._data.append(line[5:])
-        elif not line and self._data:
-            data, self._data = b"\n".join(self._data), []
-            yield orjson.loads(data)

@@ -76,9 +76,12 @@ class Reply:
             Fault: see `Assembler.feed`.
         """
         for action in self._assembler.feed(event):
-            for told in self._in_text.take(action) if self._in_text else (action,):
-                self._act(told)
-        if self.done:
+            if self._in_text is None:
+                self._act(action)
+            else:
+                for told in self._in_text.take(action):
+                    self._act(told)
+        if self._assembler.done:
             self._start(self._gate.ended())
 
     @property
@@ -115,12 +118,12 @@ class Reply:
     def _act(self, action: Action) -> None:
         emit = self._recorder.emit
         match action:
+            case Piece(index, _, text):
+                emit(*self._narration.piece(index, text))
             case Started(index, block):
                 self._recognise(block)
                 emit(*self._narration.started(index, block))
                 self._start(self._gate.started(block))
-            case Piece(index, _, text):
-                emit(*self._narration.piece(index, text))
             case Ended(index, block, fault):
                 emit(*self._narration.ended(index))
                 self._recorder.put(self.position, self._message(cut=True))
