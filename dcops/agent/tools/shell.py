@@ -166,7 +166,18 @@ class Shell:
         return None if code_of_shell is None else End(code_of_shell, None, alive=False)
 
     async def kill(self) -> None:
-        """Ends the shell and everything started in it: SIGTERM, then SIGKILL, then what left the group."""
+        """Ends the shell and everything started in it: SIGTERM, then SIGKILL, then what left the group.
+
+        A cancellation waits for the end of it: half killed, what is left would run on unseen.
+        """
+        killing = asyncio.create_task(self._kill())
+        try:
+            await asyncio.shield(killing)
+        except asyncio.CancelledError:
+            await asyncio.wait({killing})
+            raise
+
+    async def _kill(self) -> None:
         self._signal(signal.SIGTERM)
         await _until(lambda: not self._signal(0), GRACE)
         self._signal(signal.SIGKILL)

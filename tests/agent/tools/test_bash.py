@@ -185,6 +185,21 @@ def test_a_cancelled_command_is_gone_within_a_quarter_second(tmp_path: Path, wai
     _in(tmp_path, test)
 
 
+def test_a_stop_while_a_command_is_killed_kills_it_all_the_same(tmp_path: Path, wait_until: Any) -> None:
+    async def test(terminal: Terminal) -> None:
+        command = "trap '' TERM; (setsid sleep 4545.45 &); sleep 4545.451 & wait"
+        task = asyncio.create_task(terminal.run(command, timeout=0.2))
+        await wait_until(lambda: terminal.bash._shells)
+        await wait_until(lambda: not terminal.bash._shells)  # its time is up
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not _alive("4545.45")
+
+    _in(tmp_path, test)
+
+
 def test_closing_a_session_ends_what_it_started(tmp_path: Path, wait_until: Any) -> None:
     async def test(terminal: Terminal) -> None:
         await terminal.run("sleep 4444.44 >/dev/null 2>&1 & disown")
