@@ -23,6 +23,9 @@ MOST_CHARACTERS = 60_000
 MOST_ENTRIES = 500
 LONGEST_LINE = 2_000
 
+LONGEST_PATH = 4_095
+"""Characters; no system takes more, and each part of it is looked up."""
+
 FARTHEST = 64 * 1024 * 1024
 """Characters of a file that are looked through; nobody can stop a thread that reads on."""
 
@@ -43,6 +46,7 @@ SCHEMA: dict[str, Any] = {
         "path": {
             "type": "string",
             "minLength": 1,
+            "maxLength": LONGEST_PATH,
             "description": "Relative to the workspace, or absolute in it.",
         },
         "view_range": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
@@ -75,8 +79,7 @@ class Files(Tool):
 
     def lane(self, arguments: dict[str, Any], context: ToolContext) -> Lane | None:
         """Views of a file run side by side, but not beside what writes to it."""
-        path = os.path.join(context.workspace, arguments["path"])  # noqa: PTH118
-        return Lane(f"file {os.path.realpath(path)}", shared=True)
+        return Lane.of_file(context.workspace / arguments["path"], shared=True)
 
     async def run(
         self, arguments: dict[str, Any], context: ToolContext

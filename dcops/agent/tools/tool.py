@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +26,11 @@ class Lane:
 
     name: str
     shared: bool = False
+
+    @classmethod
+    def of_file(cls, path: Path, *, shared: bool = False) -> Lane:
+        """The lane of a file or directory, the same under each of its paths; who only reads shares it."""
+        return cls(f"file {os.path.realpath(path)}", shared)
 
 
 @dataclass(frozen=True, slots=True)

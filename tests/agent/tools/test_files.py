@@ -206,4 +206,6 @@ def test_views_of_one_file_share_its_lane_under_any_name(workspace: Path) -> Non
     (workspace / "link").symlink_to("a")
     context = ToolContext("s", workspace, workspace / "unused")
     lanes = {Files().lane({"command": "view", "path": path}, context) for path in ("a", "./link", "x/../a")}
-    assert lanes == {Lane(f"file {workspace.resolve()}/a", shared=True)}
+    assert lanes == {Lane.of_file(workspace / "a", shared=True)}
+    assert Lane.of_file(workspace / "link").name == Lane.of_file(workspace / "a").name
+    assert Lane.of_file(workspace / "b").name != Lane.of_file(workspace / "a").name
