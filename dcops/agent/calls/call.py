@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..tools.tool import Tool
+    from ..tools.tool import Effect, Lane, Tool
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A sealed call of a known tool with valid arguments."""
+    """A sealed call of a known tool with valid arguments, and what its tool says of it."""
 
     id: str
     tool: Tool
     arguments: dict[str, Any]
+    effect: Effect
+    lane: Lane | None
+    timeout: float
+    """Seconds."""

@@ -85,7 +85,7 @@ class Dispatch:
             return
         self._emit(events.custom("tool.queued", {"call": call.id}))
         log.debug("call.queued", turn=self._turn.id, call=call.id, tool=call.tool.name)
-        ticket = self._lanes.enter(call.tool.lane(call.arguments, self.context(call.id)))
+        ticket = self._lanes.enter(call.lane)
         if ticket.admitted.is_set() and not self._delay and not self._paused():
             self._begin(call)  # now, so that it shares the commit that the reply's own events wait for
         self._tasks[call.id] = asyncio.create_task(self._run(call, ticket, time.monotonic() + self._delay))

@@ -11,7 +11,7 @@ import structlog
 
 from .. import events
 from ..model.history import interrupted
-from ..tools.output import MOST, shortened
+from ..tools.output import MOST, plain_text, shortened
 from ..tools.tool import ToolOutput, ToolProgress, ToolResult
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Execution:
 
     async def run(self) -> ToolResult:
         """The call's one result, whatever the tool does; when this is cancelled, the tool is ended first."""
-        seconds = self._call.tool.timeout(self._call.arguments)
+        seconds = self._call.timeout
         try:
             async with asyncio.timeout(seconds):
                 return await self._tries()
@@ -76,16 +76,14 @@ class Execution:
         return await self._try()
 
     async def _try(self) -> ToolResult:
-        work = asyncio.create_task(self._consume())
+        work = asyncio.create_task(self._work())
         try:
             await asyncio.wait({work})
         except asyncio.CancelledError:
-            await self._end(work)
-            raise
-        if work.cancelled():
-            return ToolResult("The tool failed: it was cancelled from within.", "failed")
-        if error := work.exception():
-            return ToolResult(f"The tool failed: {type(error).__name__}: {error}"[:PARTIAL], "failed")
+            if not work.done():
+                await self._end(work)
+                raise
+            return replace(work.result(), retryable=False)  # it has ended in the moment of its end
         return work.result()
 
     async def _end(self, work: asyncio.Task[ToolResult]) -> None:
@@ -96,6 +94,14 @@ class Execution:
         await asyncio.wait({work}, timeout=GRACE)
         if not work.done():
             log.warning("tool.stuck", tool=self._call.tool.name, call=self._call.id, seconds=GRACE)
+
+    async def _work(self) -> ToolResult:
+        try:
+            return await self._consume()
+        except asyncio.CancelledError:
+            return _failed("it was cancelled from within.")  # otherwise nobody hears this any more
+        except BaseException as error:  # what ends a program, as SystemExit does, would end the whole agent
+            return _failed(f"{type(error).__name__}: {error}")
 
     async def _consume(self) -> ToolResult:
         async with aclosing(self._call.tool.run(self._call.arguments, self._context)) as items:
@@ -110,6 +116,7 @@ class Execution:
                         return await self._fitting(item)
                     case _:
                         raise TypeError(f"it yielded a {type(item).__name__}")
+                await asyncio.sleep(0)  # a tool need not wait between its pieces; others do not wait for it
         raise RuntimeError("it ended without a result")
 
     def _show(self, text: str) -> None:
@@ -124,9 +131,8 @@ class Execution:
         return replace(result, content=plain_text(content))
 
 
-def plain_text(text: str) -> str:
-    """What a tool says, without the lone surrogates that stand for undecodable bytes in names of files."""
-    return text.encode(errors="replace").decode()
+def _failed(why: str) -> ToolResult:
+    return ToolResult(plain_text(f"The tool failed: {why}"[:PARTIAL]), "failed")
 
 
 def _forget(work: asyncio.Task[ToolResult]) -> None:

@@ -30,8 +30,7 @@ class Gate:
 
     def sealed(self, call: Call) -> list[Call]:
         """A call ended and is valid; returns what may run now."""
-        readonly = call.tool.effect(call.arguments) is Effect.READONLY
-        if readonly and call.arguments and self._early and not self._open:
+        if call.effect is Effect.READONLY and call.arguments and self._early and not self._open:
             return [call]
         self._waiting.append(call)
         return []
@@ -53,6 +52,6 @@ class Gate:
         return released
 
     def _release(self) -> list[Call]:
-        released = [call for call in self._waiting if call.tool.effect(call.arguments) in self._early]
+        released = [call for call in self._waiting if call.effect in self._early]
         self._waiting = [call for call in self._waiting if call not in released]
         return released

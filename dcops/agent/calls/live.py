@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from .. import events
@@ -49,7 +50,7 @@ class Live:
 
     def progress(self, progress: ToolProgress) -> None:
         """Shows how far the tool is; what has no total is not shown."""
-        if progress.total > 0:
+        if progress.total > 0 and isfinite(progress.done) and isfinite(progress.total):
             self._progress = progress
             self._soon()
 

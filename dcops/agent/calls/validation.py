@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ..tools.output import plain_text
 from .call import Call
 
 if TYPE_CHECKING:
@@ -45,9 +46,11 @@ class Validation:
             return f"Not executed: there is no tool {block['name']!r}; there are: {names}."
         if wrong := self._misfit(tool, block["input"]):
             return f"Not executed: {wrong}."
-        if refusal := _refusal(tool, block["input"], context(block["id"])):
-            return f"Not executed: {refusal.rstrip('.')}."
-        return Call(block["id"], tool, block["input"])
+        try:
+            return _asked(tool, block, context(block["id"]))
+        except Exception as error:  # what a tool cannot judge it must not do; the turn goes on
+            why = plain_text(f"{type(error).__name__}: {error}")
+            return f"Not executed: {tool.name} could not check the input ({_short(why)})."
 
     def _misfit(self, tool: Tool, arguments: dict[str, Any]) -> str:
         errors = list(islice(self._validator(tool).iter_errors(arguments), MOST_ERRORS))
@@ -65,11 +68,13 @@ class Validation:
         return self._validators[tool]
 
 
-def _refusal(tool: Tool, arguments: dict[str, Any], context: ToolContext) -> str | None:
-    try:
-        return tool.refusal(arguments, context)
-    except Exception as error:  # what a tool cannot judge it must not do; the turn goes on
-        return f"{tool.name} could not check the input ({type(error).__name__}: {error})"
+def _asked(tool: Tool, block: Block, context: ToolContext) -> Call | str:
+    """The call with all that its tool says of it, or why the tool refuses it."""
+    arguments = block["input"]
+    if refusal := tool.refusal(arguments, context):
+        return f"Not executed: {plain_text(refusal).rstrip('.')}."
+    effect, lane = tool.effect(arguments), tool.lane(arguments, context)
+    return Call(block["id"], tool, arguments, effect, lane, tool.timeout(arguments))
 
 
 def _place(error: Any) -> str:

@@ -107,6 +107,11 @@ class Output:
             self._file = None
 
 
+def plain_text(text: str) -> str:
+    """What a tool says, without the lone surrogates that stand for undecodable bytes in names of files."""
+    return text.encode(errors="replace").decode()
+
+
 def shortened(text: str, path: Path) -> str:
     """Head and tail of a result that is too long for the model; all of it goes to `path`."""
     output = Output(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,7 @@ from dcops.agent.calls.call import Call
 from dcops.agent.calls.execution import Execution
 from dcops.agent.calls.live import Live
 from dcops.agent.tools.output import MOST
-from dcops.agent.tools.tool import Tool, ToolContext, ToolOutput, ToolProgress, ToolResult
+from dcops.agent.tools.tool import Effect, Tool, ToolContext, ToolOutput, ToolProgress, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -54,7 +56,7 @@ class Ran:
         self._context = ToolContext("s", folder, folder / "out" / "c.log")
 
     async def run(self) -> ToolResult:
-        call = Call("c", self._tool, {})
+        call = Call("c", self._tool, {}, Effect.EFFECTS, None, self._tool.timeout({}))
         self._execution = Execution(call, self._context, Live("c", self.events.append, 0), self.events.append)
         return await self._execution.run()
 
@@ -99,6 +101,21 @@ async def _odd() -> AsyncGenerator[Any, None]:
     yield "just text"
 
 
+async def _exiting() -> AsyncGenerator[Any, None]:
+    yield ToolOutput("before")
+    sys.exit("usage: ...")
+
+
+async def _interrupting() -> AsyncGenerator[Any, None]:
+    yield ToolOutput("before")
+    raise KeyboardInterrupt
+
+
+async def _garbled() -> AsyncGenerator[Any, None]:
+    yield ToolOutput("before")
+    raise ValueError("caf\udce9")
+
+
 @pytest.mark.parametrize(
     ("script", "status", "content"),
     [
@@ -108,6 +125,9 @@ async def _odd() -> AsyncGenerator[Any, None]:
         (_slow_by_itself, "failed", "The tool failed: TimeoutError: the server does not answer"),
         (_cancelling, "failed", "The tool failed: it was cancelled from within."),
         (_odd, "failed", "The tool failed: TypeError: it yielded a str"),
+        (_exiting, "failed", "The tool failed: SystemExit: usage: ..."),
+        (_interrupting, "failed", "The tool failed: KeyboardInterrupt: "),
+        (_garbled, "failed", "The tool failed: ValueError: caf?"),
     ],
 )
 def test_whatever_a_tool_does_there_is_one_result(
@@ -160,6 +180,45 @@ def test_a_call_that_takes_too_long_is_ended_and_its_output_kept(tmp_path: Path)
     assert "it took longer than 0.05 s" in result.content
     assert result.content.endswith("so far")
     assert ended == ["cleaned up"]
+
+
+def test_a_tool_that_never_waits_is_ended_in_its_time(tmp_path: Path) -> None:
+    """What it puts out is all that it does, as fast as it can."""
+
+    async def greedy() -> AsyncGenerator[Any, None]:
+        give_up = time.monotonic() + 10
+        while time.monotonic() < give_up:
+            yield ToolOutput("x")
+        yield ToolResult("never")
+
+    assert _run(tmp_path, greedy, 0.05).status == "timed_out"
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_call_that_ends_in_the_moment_of_its_end_keeps_its_result(tmp_path: Path, stopped: bool) -> None:
+    """Its time is up, or its user stops it; it is not tried again either."""
+
+    async def test() -> None:
+        go = asyncio.Event()
+
+        async def just() -> AsyncGenerator[Any, None]:
+            yield ToolOutput("before")
+            await go.wait()
+            if not stopped:
+                time.sleep(0.3)  # noqa: ASYNC251 - the loop must find the result and the time at once
+            yield ToolResult("just in time", "failed", retryable=True)
+
+        tool = Scripted(just, 20 if stopped else 0.2)
+        running = asyncio.create_task(Ran(tmp_path, tool).run())
+        asyncio.get_running_loop().call_later(0.05, go.set)
+        await go.wait()
+        if stopped:
+            (work,) = (task for task in asyncio.all_tasks() if "Execution._work" in repr(task))
+            work.add_done_callback(lambda _: running.cancel())
+        result = await running
+        assert (result.content, tool.runs) == ("just in time", 1)
+
+    asyncio.run(asyncio.wait_for(test(), 20))
 
 
 @pytest.mark.parametrize("seconds", [0.05, 20])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from dcops.agent.calls.gate import Gate
 from dcops.agent.toggles import Schema
 from dcops.agent.tools.bash import Bash
 from dcops.agent.tools.files import Files
+from dcops.agent.tools.tool import Effect
 
 TOGGLES = Schema.load().complete({})
 TEXT = {"type": "text"}
-RUN = Call("run", Bash(), {"command": "ls"})
-LOOK = Call("look", Files(), {"command": "view", "path": "."})
+RUN = Call("run", Bash(), {"command": "ls"}, Effect.EFFECTS, None, 60)
+LOOK = Call("look", Files(), {"command": "view", "path": "."}, Effect.READONLY, None, 60)
 
 
 def test_a_call_that_only_reads_runs_when_it_is_sealed() -> None:
@@ -39,7 +41,7 @@ def test_any_other_stop_confirms_nothing() -> None:
 
 def test_a_call_without_arguments_waits_even_if_it_only_reads() -> None:
     gate = Gate(TOGGLES)
-    empty = Call("look", Files(), {})
+    empty = replace(LOOK, arguments={})
     assert gate.sealed(empty) == []
     assert gate.stopped("tool_use") == [empty]
 
@@ -67,7 +69,7 @@ def test_the_toggles_say_how_long_calls_wait(toggles: dict[str, Any], released: 
     steps = [gate.sealed(LOOK)]
     gate.sealed(RUN)
     steps += [gate.started(TEXT), gate.started(TEXT)]
-    steps += [gate.sealed(Call("last", Bash(), {"command": "ls"})), gate.stopped("tool_use"), gate.ended()]
+    steps += [gate.sealed(replace(RUN, id="last")), gate.stopped("tool_use"), gate.ended()]
     assert [[call.id for call in step] for step in steps] == released
 
 

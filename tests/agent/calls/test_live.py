@@ -86,6 +86,15 @@ def test_the_last_state_is_shown_before_the_end_and_nothing_after_it(monkeypatch
     ]
 
 
+def test_what_is_no_share_of_a_whole_is_not_shown(monkeypatch: Any) -> None:
+    def steps(shown: Shown) -> None:
+        nan, inf = float("nan"), float("inf")
+        for done, total in [(nan, 1), (1, nan), (inf, 1), (1, inf), (1, 0), (1, -1), (1, 2)]:
+            shown.live.progress(ToolProgress(done, total))
+
+    assert _show(monkeypatch, 0, steps) == [(0.0, "tool.progress", 50.0)]
+
+
 def test_an_interval_of_zero_shows_each_piece_as_it_comes(monkeypatch: Any) -> None:
     def steps(shown: Shown) -> None:
         for n in range(3):

@@ -8,7 +8,7 @@ import pytest
 from dcops.agent.calls.call import Call
 from dcops.agent.calls.validation import Validation
 from dcops.agent.tools.registry import Registry, default_registry
-from dcops.agent.tools.tool import Tool, ToolContext, ToolResult
+from dcops.agent.tools.tool import Effect, Lane, Tool, ToolContext, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -27,6 +27,7 @@ def test_a_valid_call_is_a_call() -> None:
     call = _check("bash", {"command": "ls", "timeout": 2.5})
     assert isinstance(call, Call)
     assert (call.id, call.tool.name, call.arguments) == ("c", "bash", {"command": "ls", "timeout": 2.5})
+    assert (call.effect, call.lane, call.timeout) == (Effect.EFFECTS, Lane("shell"), 12.5)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,7 @@ def test_a_valid_call_is_a_call() -> None:
         ("bash", {"command": "ls", "timeout": 99999}, "['timeout']"),
         ("files", {"command": "remove", "path": "x"}, "'remove' is not one of ['view']"),
         ("files", {"command": "view", "path": "x", "view_range": [1, "2"]}, "['view_range'][1]"),
+        ("files", {"command": "view", "path": "a/" * 500_000}, "is too long"),
     ],
 )
 def test_what_is_no_call_is_told_with_its_place(name: str, arguments: Any, told: str) -> None:
@@ -94,9 +96,6 @@ class Member(Tool):
     def __init__(self, toolset: str | None = "desk") -> None:
         self.toolset = toolset
 
-    def refusal(self, arguments: dict[str, Any], context: ToolContext) -> str | None:
-        raise LookupError(f"no display for {context.session} {arguments}")
-
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> AsyncGenerator[ToolResult, None]:
         yield ToolResult(f"{arguments} {context}")
 
@@ -109,10 +108,17 @@ def test_a_member_of_a_toolset_is_known_by_toolset_and_name() -> None:
     assert registry.get("bash") is not desk
 
 
-def test_a_policy_that_breaks_refuses_the_call_and_not_the_turn() -> None:
+@pytest.mark.parametrize("asked", ["refusal", "effect", "lane", "timeout"])
+def test_a_tool_that_cannot_say_what_it_is_asked_refuses_the_call_and_not_the_turn(asked: str) -> None:
+    tool = Member(None)
+
+    def broken(arguments: dict[str, Any], *_: ToolContext) -> str:
+        raise LookupError(f"no caf\udce9 for {arguments}")
+
+    setattr(tool, asked, broken)
     block = {"type": "tool_use", "id": "c", "name": "bash", "input": {}}
-    told = Validation(Registry([Member(None)])).check(block, _context)
-    assert told == "Not executed: bash could not check the input (LookupError: no display for s {})."
+    told = Validation(Registry([tool])).check(block, _context)
+    assert told == "Not executed: bash could not check the input (LookupError: no caf? for {})."
 
 
 @pytest.mark.parametrize("schema", [{"type": "object"}, {"additionalProperties": True}, {}])
