@@ -25,6 +25,7 @@ from .migrations import about, opening, prepare
 from .owners import Owners
 from .records import (
     SELECT_CALL,
+    SELECT_IDLE,
     SELECT_SESSION,
     SELECT_TURN,
     BudgetSpent,
@@ -43,7 +44,7 @@ from .records import (
     session_of,
     turn_of,
 )
-from .tables import now, today
+from .tables import PARTS_OF_SESSION, now, seconds_left, today
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _THERE = "id = ? AND deleted IS NULL"
+_PAGES = 64
+"""Pages that one step of a removal gives back to the file system."""
 
 
 class Journal:
@@ -172,8 +175,15 @@ class Journal:
                 if not db.execute(sql, (stored, session)).rowcount:
                     raise NoSession(f"there is no session {session}")
 
-    def delete_session(self, session: str) -> None:
+    def delete_session(self, session: str, idle: float | None = None) -> bool:
         """Takes a session out of sight, at once and for good; `remove_some` then takes away what it has.
+
+        Args:
+            session: the session's id.
+            idle: for how many seconds it must have been idle; None deletes it in any case.
+
+        Returns:
+            Whether it was deleted; false for one that was used meanwhile.
 
         Raises:
             NoSession: there is none.
@@ -181,10 +191,15 @@ class Journal:
         """
         with self._store.transaction() as db:
             self._refuse_running(session)
+            if idle is not None:
+                still = db.execute(f"{SELECT_IDLE} AND s.id = ?", (now(idle), now(idle), session))
+                if not still.fetchone():
+                    return False
             sql = f"UPDATE sessions SET deleted = ? WHERE {_THERE}"  # noqa: S608
             if not db.execute(sql, (now(), session)).rowcount:
                 raise NoSession(f"there is no session {session}")
             self._store.after_commit(lambda: self._changes.notify(session))
+        return True
 
     def deleted_sessions(self) -> list[tuple[str, str | None]]:
         """Deleted sessions of which something is left: id and own workspace."""
@@ -192,12 +207,15 @@ class Journal:
 
     def idle_sessions(self, seconds: float) -> list[str]:
         """Sessions in which no turn runs, nor has run for so many seconds."""
-        sql = "SELECT id FROM sessions s WHERE deleted IS NULL AND created < ? AND NOT EXISTS ("
-        sql += "SELECT 1 FROM turns t WHERE t.session = s.id AND (t.ended IS NULL OR t.ended >= ?))"
-        return [row[0] for row in self._store.read(sql, *[now(seconds)] * 2)]
+        return [row[0] for row in self._store.read(SELECT_IDLE, *[now(seconds)] * 2)]
 
-    def remove_some(self, session: str, rows: int = 200) -> bool:
-        """Removes up to `rows` rows of a deleted session; no writer waits long for such a step.
+    def remove_some(self, session: str, rows: int = 200, size: int = 256 << 10) -> bool:
+        """Removes a part of a deleted session, or gives back room; no writer waits long for such a step.
+
+        Args:
+            session: the session's id.
+            rows: how many rows at most.
+            size: no further row once they have so many bytes together.
 
         Returns:
             Whether something is left of it.
@@ -206,13 +224,19 @@ class Journal:
             deleted = "SELECT 1 FROM sessions WHERE id = ? AND deleted IS NOT NULL"
             if not db.execute(deleted, (session,)).fetchone():
                 return False
-            for table, key in (("events", "seq"), ("messages", "position"), ("turns", "id")):
-                some = f"SELECT {key} FROM {table} WHERE session = ? LIMIT ?"  # noqa: S608
-                sql = f"DELETE FROM {table} WHERE session = ? AND {key} IN ({some})"  # noqa: S608
-                rows -= db.execute(sql, (session, session, rows)).rowcount
-                if rows <= 0:
-                    return True
-            db.execute("DELETE FROM sessions WHERE id = ?", (session,))
+            left = self._remove_rows(session, rows, size) or self._store.give_back(_PAGES)
+            if not left:
+                db.execute("DELETE FROM sessions WHERE id = ?", (session,))
+        return left
+
+    def _remove_rows(self, session: str, rows: int, size: int) -> bool:
+        with self._store.transaction() as db:
+            for select, delete in PARTS_OF_SESSION:
+                for *key, length in db.execute(select, (session, rows)).fetchall():
+                    db.execute(delete, key)
+                    rows, size = rows - 1, size - length
+                    if rows <= 0 or size <= 0:
+                        return True
         return False
 
     def output_path(self, session: str, call: str) -> Path:
@@ -261,8 +285,9 @@ class Journal:
                     raise KeyReused(f"turn {earlier.id} was started under it with another input")
                 return earlier
             self._refuse_running(session)
+            left = seconds_left()  # before its tokens are read: midnight may be in between
             if daily_tokens and (spent := self.tokens_today().total) >= daily_tokens:
-                raise BudgetSpent(f"{spent} of {daily_tokens} tokens of this day are used up")
+                raise BudgetSpent(f"{spent} of {daily_tokens} tokens of this day are used up", left)
             mine = "SELECT count(*) FROM turns WHERE state = 'running' AND owner = ?"
             if max_running is not None and db.execute(mine, (self.owner,)).fetchone()[0] >= max_running:
                 raise TooManyTurns(f"{max_running} turns are running on this instance already")

@@ -31,6 +31,10 @@ class JournalTooOld(JournalUnfit):
     """The file must be migrated before this release can use it."""
 
 
+class JournalDamaged(JournalUnfit):
+    """The file is no journal any more."""
+
+
 class NoSession(JournalError):
     """There is no session of that id."""
 
@@ -52,7 +56,11 @@ class TooManyTurns(JournalError):
 
 
 class BudgetSpent(JournalError):
-    """The tokens of the day are used up."""
+    """The tokens of the day are used up; it ends in `seconds`."""
+
+    def __init__(self, reason: str, seconds: int) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,10 @@ class Call:
     result: dict[str, Any] | None
 
 
+_MOST = 1 << 40
+"""Above it a counter of a damaged stream; the sums must stay within SQLite's integers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """Tokens as the API counts them: what was read anew, written, read from its cache, and put there."""
@@ -126,7 +138,7 @@ class Tokens:
         """The tokens of one reply, from the API's counters; what those leave out counts as none."""
         names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
         counts = (usage.get(name) for name in names)
-        return cls(*(count if type(count) is int else 0 for count in counts))
+        return cls(*(count if type(count) is int and 0 <= count < _MOST else 0 for count in counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +153,10 @@ SELECT_SESSION = """
 SELECT s.id, s.title, s.created, s.toggles, s.synthetic, s.directory, s.last_seq,
        (SELECT t.id FROM turns t WHERE t.session = s.id AND t.state = 'running'), s.workspace
 FROM sessions s WHERE s.deleted IS NULL
+"""
+SELECT_IDLE = """
+SELECT s.id FROM sessions s WHERE s.deleted IS NULL AND s.created < ? AND NOT EXISTS (
+    SELECT 1 FROM turns t WHERE t.session = s.id AND (t.ended IS NULL OR t.ended >= ?))
 """
 SELECT_TURN = "SELECT id, session, owner, state, input, created, ended FROM turns"
 SELECT_CALL = "SELECT call, name, arguments, result FROM calls WHERE turn = ?"

@@ -45,6 +45,7 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heeded by a new file only, and before WAL
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -103,6 +104,15 @@ class Store:
                 size -= len(row[-1])
             cursor.close()  # or the read would go on, and keep the write-ahead log from being cleared
             return rows
+
+    def give_back(self, pages: int) -> bool:
+        """Makes the file smaller by up to so many unused pages; whether it could go on."""
+        with self.transaction() as db:
+            unused = int(db.execute("PRAGMA freelist_count").fetchone()[0])
+            for _ in range(min(unused, pages)):
+                db.execute("PRAGMA incremental_vacuum(1)")  # each page is a step, and sqlite3 makes but one
+            left = int(db.execute("PRAGMA freelist_count").fetchone()[0])
+        return 0 < left < unused  # a file from before it was told to give back keeps all
 
     async def submit(self, work: Callable[[], T]) -> T:
         """Runs `work` in the writing thread, in the order of submission, and returns when it is on disk.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 TABLES = """
@@ -40,6 +41,27 @@ ALTER TABLE sessions ADD COLUMN deleted TEXT;
 """
 """Schema 2. A session without a workspace works in the shared one; one that is `deleted` is being removed."""
 
+PARTS_OF_SESSION = (
+    (
+        "SELECT session, seq, length(event) FROM events WHERE session = ? LIMIT ?",
+        "DELETE FROM events WHERE session = ? AND seq = ?",
+    ),
+    (
+        "SELECT session, position, length(message) FROM messages WHERE session = ? LIMIT ?",
+        "DELETE FROM messages WHERE session = ? AND position = ?",
+    ),
+    (
+        """SELECT turn, call, coalesce(length(result), 0) FROM calls
+        WHERE turn IN (SELECT id FROM turns WHERE session = ?) LIMIT ?""",
+        "DELETE FROM calls WHERE turn = ? AND call = ?",
+    ),
+    ("SELECT id, length(input) FROM turns WHERE session = ? LIMIT ?", "DELETE FROM turns WHERE id = ?"),
+)
+"""What a session has, in the order in which it can go: some rows with their sizes, and how one is removed.
+
+Not left to the foreign keys, as they remove thousands of rows at once.
+"""
+
 
 def now(ago: float = 0) -> str:
     """The time as it stands in the tables, `ago` seconds back: UTC, to the millisecond."""
@@ -53,7 +75,7 @@ def today() -> str:
 
 
 def seconds_left() -> int:
-    """Seconds until this day ends, at least 1."""
+    """Seconds until this day ends, rounded up."""
     moment = datetime.now(UTC)
     midnight = (moment + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return max(1, round((midnight - moment).total_seconds()))
+    return math.ceil((midnight - moment).total_seconds())

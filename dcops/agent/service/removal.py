@@ -53,16 +53,25 @@ class Removal:
         self._serves = serves
         self._going: set[str] = set()
 
-    async def remove(self, session: str) -> None:
+    async def remove(self, session: str, idle: float | None = None) -> bool:
         """Remove a session with its outputs and its own workspace; returns when nothing is left.
+
+        Args:
+            session: Its id.
+            idle: For how many seconds it must have been idle; None removes it in any case.
+
+        Returns:
+            Whether it was removed; false for one that was used meanwhile.
 
         Raises:
             NoSession: There is none.
             TurnRunning: It has a running turn.
         """
         workspace = self._journal.session(session).workspace
-        await self._journal.submit(lambda: self._journal.delete_session(session))
-        await self._take_away(session, workspace)
+        deleted = await self._journal.submit(lambda: self._journal.delete_session(session, idle))
+        if deleted:
+            await self._take_away(session, workspace)
+        return deleted
 
     async def run(self) -> None:
         """Remove idle sessions, and what was left half removed, until cancelled."""
@@ -83,8 +92,8 @@ class Removal:
             if not self._serves():
                 return
             with suppress(NoSession, TurnRunning):  # somebody was faster
-                await self.remove(session)
-                log.info("session.expired", session=session)
+                if await self.remove(session, self._keep):
+                    log.info("session.expired", session=session)
 
     async def _take_away(self, session: str, workspace: str | None) -> None:
         self._going.add(session)
@@ -106,6 +115,8 @@ def _remove_tree(path: Path) -> None:
             path.unlink()
         elif path.exists():
             _remove_directory(path)
+    except FileNotFoundError:  # another instance removes the same, and may have stopped for the same reason
+        _remove_tree(path)
     except OSError as error:  # the conversation goes all the same; nobody would ask again for the rest
         log.warning("session.files_left", path=str(path), error=str(error))
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..journal.records import BudgetSpent, KeyReused, NoSession, TooManyTurns, TurnRunning
-from ..journal.tables import seconds_left
 from .errors import ServiceError, budget_spent, busy, key_reused, no_session
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class Turns:
         except KeyReused:
             raise key_reused() from None
         except BudgetSpent as error:
-            raise budget_spent(str(error), seconds_left()) from None
+            raise budget_spent(str(error), error.seconds) from None
         except TooManyTurns as error:
             raise ServiceError(
                 429, "too_many_turns", f"{error}.", "Try again in a moment.", headers={"Retry-After": "1"}

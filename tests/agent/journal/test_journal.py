@@ -8,11 +8,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dcops.agent import events
+from dcops.agent.journal import tables
 from dcops.agent.journal.journal import Journal
 from dcops.agent.journal.records import (
     BudgetSpent,
@@ -27,6 +29,7 @@ from dcops.agent.journal.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import tzinfo
     from pathlib import Path
 
 
@@ -379,16 +382,33 @@ def test_appending_does_not_hold_up_the_loop(journal: Journal) -> None:
     assert min(asyncio.run(longest_gap()) for _ in range(3)) < 0.05
 
 
-def test_tokens_of_all_instances_are_summed_by_the_day(
-    journal: Journal, other: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tokens_of_all_instances_are_summed_by_the_day(journal: Journal, other: Journal) -> None:
     assert journal.tokens_today() == Tokens()
     journal.count_tokens(Tokens(1, 2, 3, 4))
     other.count_tokens(Tokens(10, 20, 30, 40))
     assert journal.tokens_today() == other.tokens_today() == Tokens(11, 22, 33, 44)
     assert journal.tokens_today().total == 110
-    monkeypatch.setattr("dcops.agent.journal.journal.today", lambda: "2126-01-01")
+
+
+def test_at_midnight_another_day_begins(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        moment = datetime(2126, 11, 21, 23, 59, 58, 600_000, UTC)
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return cls.moment.astimezone(tz)
+
+    monkeypatch.setattr(tables, "datetime", Clock)
+    session = journal.create_session()
+    journal.count_tokens(Tokens(input=100))
+    with pytest.raises(BudgetSpent) as refused:
+        journal.start_turn(session, "a", daily_tokens=100)
+    assert refused.value.seconds == 2  # who comes back then must not come too early
+    Clock.moment += timedelta(seconds=refused.value.seconds)
     assert journal.tokens_today() == Tokens()
+    assert journal.start_turn(session, "a", daily_tokens=100).fresh
+    journal.count_tokens(Tokens(output=1))
+    assert journal.tokens_today() == Tokens(output=1)
 
 
 def test_no_turn_starts_when_the_tokens_of_the_day_are_used_up(journal: Journal) -> None:

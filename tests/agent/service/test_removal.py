@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sqlite3
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,6 +130,30 @@ def test_thousands_of_events_go_in_steps_between_which_others_write(service: Ser
     assert [found.id for found in service.journal.list_sessions()] == [other]
 
 
+@pytest.mark.parametrize(("table", "most"), [("messages", 3), ("calls", 200)])
+def test_no_step_holds_many_calls_or_long_messages(service: Service, table: str, most: int) -> None:
+    session, journal = service.used(), service.journal
+    turn = journal.start_turn(session, "again")
+
+    def fill() -> None:
+        for number in range(1000):
+            journal.record_call_started(turn, str(number), "bash", {})
+        for position in range(5, 15):
+            journal.put_message(turn, position, {"role": "user", "content": [{"text": "x" * 300_000}]})
+        journal.finish_turn(turn, "done")
+
+    def count() -> int:
+        return int(journal._store.read(f"SELECT count(*) FROM {table}")[0][0])
+
+    journal.together(fill)
+    journal.delete_session(session)
+    counts = [count()]
+    while journal.remove_some(session):
+        counts.append(count())
+    assert service.rows() == 0
+    assert 0 < max(before - after for before, after in pairwise(counts)) <= most
+
+
 def test_it_is_out_of_sight_before_its_rows_are_gone(service: Service) -> None:
     session, journal = service.used(), service.journal
     journal.delete_session(session)
@@ -165,6 +193,34 @@ def test_only_idle_sessions_are_removed_and_only_where_users_are_served(service:
     asyncio.run(service.removal(3600).look())
     assert left() == {fresh, busy, spoken}
     assert service.runner.ended == [idle]
+
+
+def test_a_session_that_was_used_in_the_last_moment_stays(service: Service) -> None:
+    first, second = service.used(), service.used()
+    for session in (first, second):
+        service.age(session)
+
+    async def end_session(session: str) -> None:
+        """The user speaks to the other one while the first of the two is removed."""
+        (spoken,) = {first, second} - {session}
+        service.journal.finish_turn(service.journal.start_turn(spoken, "lately"), "done")
+        service.runner.ended.append(spoken)
+
+    service.runner.end_session = end_session  # type: ignore[method-assign]
+    asyncio.run(service.removal(3600).look())
+    assert [session.id for session in service.journal.list_sessions()] == service.runner.ended
+
+
+def test_two_instances_that_remove_the_same_files_leave_none(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    for n in range(20):
+        (place / str(n)).mkdir(parents=True)
+        for m in range(20):
+            (place / str(n) / str(m)).touch()
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(_remove_tree, place) for _ in range(4)]:
+            done.result()
+    assert not place.exists()
 
 
 def test_a_session_from_before_workspaces_leaves_the_shared_one_alone(service: Service) -> None:
@@ -228,15 +284,29 @@ def test_directories_without_rights_are_removed_too() -> None:
     folder.rmdir()
 
 
-def test_the_room_of_a_removed_session_is_used_again(service: Service) -> None:
-    """The file does not shrink, and does not grow either while sessions come and go."""
+def size(journal: Journal) -> int:
+    journal._store.read("PRAGMA wal_checkpoint(TRUNCATE)")
+    return (journal.directory / "journal.db").stat().st_size
 
-    def size() -> int:
-        service.journal._store.read("PRAGMA wal_checkpoint(TRUNCATE)")
-        return (service.journal.directory / "journal.db").stat().st_size
 
+def test_the_room_of_a_removed_session_is_given_back(service: Service) -> None:
+    service.used(events=300)
+    before = size(service.journal)
+    session = service.used(events=3000)
+    assert size(service.journal) > 2 * before
+    asyncio.run(service.removal().remove(session))
+    assert size(service.journal) <= before + 8192
+    assert service.journal._store.read("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_file_that_cannot_shrink_uses_the_room_again(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as db:
+        db.execute("PRAGMA journal_mode=WAL")  # as the agent made it before it told it to give back
+    service = Service(tmp_path)
+    assert service.journal._store.read("PRAGMA auto_vacuum") == [(0,)]
     asyncio.run(service.removal().remove(service.used(events=3000)))
-    after_one = size()
-    for _ in range(3):
-        asyncio.run(service.removal().remove(service.used(events=3000)))
-    assert size() <= after_one * 1.1
+    after_one = size(service.journal)
+    asyncio.run(service.removal().remove(service.used(events=3000)))
+    assert size(service.journal) <= after_one * 1.1
+    service.journal.close()

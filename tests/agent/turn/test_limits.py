@@ -11,7 +11,7 @@ from dcops.agent.journal.records import Tokens
 from dcops.agent.turn.limits import LimitReached, Limits
 
 if TYPE_CHECKING:
-    from ..conftest import House, Say
+    from tests.agent.conftest import House, Say
 
 NONE = {
     "max_requests_per_turn": 0,
@@ -197,6 +197,6 @@ def test_a_cut_reply_is_counted_with_what_came(house: House, say: type[Say]) -> 
 
 
 def test_counters_of_a_damaged_stream_count_as_none() -> None:
-    assert Tokens.of({"input_tokens": None, "output_tokens": "9", "cache_read_input_tokens": 2}) == Tokens(
-        cache_read=2
-    )
+    damaged = {"input_tokens": None, "output_tokens": "9", "cache_read_input_tokens": 2}
+    assert Tokens.of(damaged) == Tokens(cache_read=2)
+    assert Tokens.of({"input_tokens": -5, "output_tokens": (1 << 64) - 1}) == Tokens()
