@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except JournalUnfit as error:
         log.critical("journal.refused", reason=str(error))
         return EXIT_JOURNAL
-    except (SettingsError, JournalError, OSError) as error:
+    except (SettingsError, JournalError, OSError, sqlite3.Error) as error:
         sys.stderr.write(f"The agent cannot start: {error}\n")
         return EXIT_CANNOT_START
 
@@ -67,7 +67,7 @@ def _migrate(options: argparse.Namespace) -> int:
     directory = Path(told) if told and not options.state else _own_state(options)
     try:
         before, now = migrate(directory)
-    except (JournalTooNew, sqlite3.Error) as error:
+    except (JournalUnfit, sqlite3.Error) as error:
         sys.stderr.write(f"The journal cannot be migrated: {error}\n")
         return EXIT_TOO_NEW if isinstance(error, JournalTooNew) else 1
     done = {"from": before, "to": now.schema, "min_reader": now.min_reader}

@@ -122,6 +122,24 @@ def test_it_says_when_the_journal_is_of_a_newer_version(tmp_path: Path) -> None:
     assert "99" in migrated.stderr
 
 
+@pytest.mark.parametrize("damage", ["not a database", "a page"])
+def test_it_says_when_the_journal_is_damaged(tmp_path: Path, damage: str) -> None:
+    from dcops.agent.journal.journal import Journal
+
+    Journal.open(tmp_path / "state", "other").close()
+    file = tmp_path / "state" / "journal.db"
+    content = file.read_bytes()
+    file.write_bytes(b"x" * 5000 if damage == "not a database" else content[:100] + bytes(len(content) - 100))
+    ended = run(**contract(tmp_path, ANTHROPIC_API_KEY="a key"))
+    assert ended.returncode == 65
+    (line,) = map(json.loads, ended.stderr.splitlines())
+    assert f"{file} is damaged" in line["reason"]
+    assert "restore a backup" in line["reason"]
+    migrated = run("--migrate", DCOPS_STATE_DIR=str(tmp_path / "state"))
+    assert (migrated.returncode, migrated.stdout) == (1, "")
+    assert "restore a backup" in migrated.stderr
+
+
 def test_migrating_makes_a_journal_and_does_nothing_to_one_that_is_there(tmp_path: Path) -> None:
     before = 0
     for _ in range(2):

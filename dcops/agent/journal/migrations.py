@@ -9,17 +9,17 @@ dcops ends the earlier release before it, and asks first.
 from __future__ import annotations
 
 import fcntl
+import sqlite3
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .records import About, JournalTooNew, JournalTooOld
+from .records import About, JournalDamaged, JournalTooNew, JournalTooOld
 from .store import Store
 from .tables import TABLES, TOKENS_AND_WORKSPACES, now
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -51,16 +51,33 @@ MIN_READER = MIGRATIONS[-1].min_reader
 
 @contextmanager
 def opening(directory: Path) -> Iterator[Store]:
-    """The file `journal.db` of a state directory, made when it is missing; closed again after a failure."""
+    """The file `journal.db` of a state directory, made when it is missing; closed again after a failure.
+
+    Raises:
+        JournalDamaged: It is no journal any more.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "journal.lock").open("w") as lock:
+    path = directory / "journal.db"
+    with (directory / "journal.lock").open("w") as lock, _unless_damaged(path):
         fcntl.flock(lock, fcntl.LOCK_EX)  # two instances may find no file at the same moment
-        store = Store(directory / "journal.db")
+        store = Store(path)
         try:
             yield store
         except BaseException:
             store.close()
             raise
+
+
+@contextmanager
+def _unless_damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # a full disk or a lock has a type of its own
+            raise
+        raise JournalDamaged(
+            f"{path} is damaged ({error}); restore a backup of the state, or move the file away to begin anew"
+        ) from error
 
 
 def migrate(directory: Path) -> tuple[int, About]:

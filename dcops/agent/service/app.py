@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_BUGS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)  # of the others the disk or the file is the cause
 _DO = {
     404: "See the agent's HTTP API in the documentation.",
     405: "Use one of the methods in the Allow header.",
@@ -41,6 +42,8 @@ def _http_error(_request: Request, error: Exception) -> Response:
 
 
 def _journal_error(_request: Request, error: Exception) -> Response:
+    if isinstance(error, _BUGS):
+        raise error
     log.error("journal.unavailable", error=str(error))
     return unwritten(str(error)).response()
 
@@ -60,7 +63,7 @@ def build_app(instance: Instance) -> Starlette:
         exception_handlers={
             ServiceError: _service_error,
             HTTPException: _http_error,
-            sqlite3.OperationalError: _journal_error,
+            sqlite3.DatabaseError: _journal_error,
             Exception: _bug,
         },
     )
