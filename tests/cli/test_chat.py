@@ -63,7 +63,7 @@ def test_what_becomes_of_a_fault_of_the_model_is_talk(dcops: Dcops, agent: Agent
     done = dcops("chat", "dev", "why?")
     assert done.stdout == "It is done.\n"
     assert "the reply was cut: Overloaded\n" in done.stderr
-    assert "retry 1: Overloaded (overloaded_error)" in done.stderr
+    assert "retry 1 in 0.2s: Overloaded (overloaded_error)" in done.stderr
 
 
 def test_a_failed_turn_is_exit_6_and_says_why(dcops: Dcops, agent: Agent) -> None:
@@ -141,12 +141,67 @@ def test_without_a_deployment_it_says_what_to_do(dcops: Dcops) -> None:
     assert "dcops deploy dev" in done.stderr
 
 
-def view(capsys: pytest.CaptureFixture[str], *events: dict[str, Any]) -> str:
+def views(capsys: pytest.CaptureFixture[str], *events: dict[str, Any]) -> tuple[str, str]:
+    """What goes to stdout, and what to stderr."""
     shown = TextView(Console("never"))
     for number, event in enumerate(events):
         shown.show(number, event)
     shown.end()
-    return capsys.readouterr().out
+    out, err = capsys.readouterr()
+    return out, err
+
+
+def view(capsys: pytest.CaptureFixture[str], *events: dict[str, Any]) -> str:
+    return views(capsys, *events)[0]
+
+
+def test_a_call_that_did_not_run_is_talk_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = views(
+        capsys,
+        *tool("a", "bash", "{")[:3],
+        custom("tool.finished", call="a", status="not_run", exit_code=None, elapsed_ms=0),
+        {"type": "TOOL_CALL_RESULT", "toolCallId": "a", "content": "Not executed: no JSON."},
+    )
+    assert out == ""
+    assert [line[2:] for line in err.splitlines()] == ["bash  Not executed: no JSON."]
+
+
+def test_progress_of_a_long_tool_is_said_in_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    _, err = views(
+        capsys,
+        *tool("a", "count", '{"path": "x", "most": 3}'),
+        custom("tool.progress", call="a", percent=12.4, eta=30.0),
+        custom("tool.progress", call="a", percent=13.0, eta=29.6),
+        custom("tool.progress", call="a", percent=40.0, eta=None),
+        custom("tool.progress", call="a", percent=50.0, eta=14.8),
+        custom("tool.progress", call="a", percent=99.0, eta=0.2),
+    )
+    assert [line[2:] for line in err.splitlines()] == [
+        "count started  x (most=3)",
+        "count 12%, about 30s left",
+        "count 50%, about 15s left",
+    ]
+
+
+def test_what_the_user_adds_is_not_taken_for_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = views(
+        capsys,
+        {"type": "TEXT_MESSAGE_START", "messageId": "m2", "role": "user"},
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m2", "delta": "be quick"},
+        {"type": "TEXT_MESSAGE_END", "messageId": "m2"},
+        text("Yes."),
+    )
+    assert out == "Yes.\n"
+    assert "you: be quick" in err
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [("refusal", "refused"), ("tool_use", "next message"), ("end_turn", ""), ("max_requests", "")],
+)
+def test_an_unusual_end_is_said(capsys: pytest.CaptureFixture[str], reason: str, said: str) -> None:
+    _, err = views(capsys, FINISHED | {"result": {"stop_reason": reason}})
+    assert (said in err) if said else (err == "")
 
 
 def test_tools_side_by_side_do_not_mix_their_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,7 +107,8 @@ def _state(row: EnvironmentStatus) -> str:
 
 def _tokens(tokens: dict[str, int]) -> str:
     of = f" of {tokens['budget']:,}" if tokens.get("budget") else ""
-    return f"{tokens['total']:,}{of} today (UTC), {tokens['output']:,} of them written"
+    spent = "; no turn starts before midnight" if 0 < tokens.get("budget", 0) <= tokens["total"] else ""
+    return f"{tokens['total']:,}{of} today (UTC), {tokens['output']:,} of them written{spent}"
 
 
 def _up(row: EnvironmentStatus) -> str:

@@ -22,6 +22,16 @@ CONTROL = re.compile(
     r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"  # single control characters, a bare escape among them
 )
 ARGUMENT_LENGTH = 100
+PROGRESS_STEP = 10
+"""Percent between two lines about a tool's progress."""
+
+ENDINGS = {
+    "refusal": "the model refused",
+    "tool_use": "the turn ends with what its tools gave; the next message goes on",
+    "max_tokens": "the turn ends there; the next message goes on",
+    "model_context_window_exceeded": "the conversation is as long as the model can read; begin another",
+}
+"""What a turn's end needs to have said, by its stop reason; limits and stops have events of their own."""
 
 
 class JsonView:
@@ -47,11 +57,17 @@ class TextView:
         self._arguments: dict[str, str] = {}
         self._partial: dict[str, str] = {}
         self._streamed: set[str] = set()  # calls whose output came while they ran
-        self._thinking = False
+        self._unrun: set[str] = set()
+        self._added: set[str] = set()  # texts that the user said while the turn ran
+        self._shown_percent: dict[str, float] = {}
 
     def show(self, _seq: int, event: Event) -> None:
         kind = event["type"]
-        if kind == "TEXT_MESSAGE_CONTENT":
+        if kind == "TEXT_MESSAGE_START" and event.get("role") == "user":
+            self._added.add(event["messageId"])
+        elif kind == "TEXT_MESSAGE_CONTENT" and event.get("messageId") in self._added:
+            self._do(f"you: {printable(event['delta'])}")
+        elif kind == "TEXT_MESSAGE_CONTENT":
             self._write(event["delta"])
         elif kind == "TEXT_MESSAGE_END":
             self._new_line()
@@ -68,6 +84,10 @@ class TextView:
             self._arguments[call] = self._arguments.get(call, "") + event["delta"]
         elif kind == "TOOL_CALL_RESULT" and event["toolCallId"] not in self._streamed:
             self._result(event["toolCallId"], event["content"])
+        elif kind == "RUN_FINISHED":
+            reason = (event.get("result") or {}).get("stop_reason")
+            if reason in ENDINGS:
+                self._do(ENDINGS[reason])
         elif kind == "CUSTOM":
             self._custom(event["name"], event.get("value") or {})
 
@@ -78,19 +98,10 @@ class TextView:
         self._new_line()
 
     def _custom(self, name: str, value: Event) -> None:
-        call = str(value.get("call", ""))
-        if name == "tool.started":
-            self._do(f"{self._tools.get(call, 'tool')} started  {self._brief(call)}")
-        elif name == "tool.output":
-            self._streamed.add(call)
-            self._output(call, str(value.get("text", "")))
-        elif name == "tool.finished":
-            self._finish_output(call)
-            self._do(f"{self._tools.get(call, 'tool')} finished  {_end(value)}")
-        elif name == "tool.retry":
-            self._do(f"{self._tools.get(call, 'tool')} is tried again: {value.get('reason')}")
+        if name.startswith("tool."):
+            self._tool(name, str(value.get("call", "")), value)
         elif name == "retry":
-            self._do(f"retry {value.get('attempt')}: {value.get('reason')}")
+            self._do(f"retry {value.get('attempt')} in {_wait(value)}: {value.get('reason')}")
         elif name == "reply.cut":
             self._do(f"the reply was cut: {value.get('reason')}")
         elif name == "paused":
@@ -98,7 +109,30 @@ class TextView:
         elif name == "turn.interrupted":
             self._do(f"interrupted: {value.get('reason')}")
         elif name == "turn.limited":
-            self._do(f"ended by its limit {value.get('limit')}: {value.get('value')}")
+            self._do(f"the turn reached its limit: {value.get('limit')} is {value.get('value')}")
+
+    def _tool(self, name: str, call: str, value: Event) -> None:
+        tool = self._tools.get(call, "tool")
+        if name == "tool.started":
+            self._do(f"{tool} started  {self._brief(call)}")
+        elif name == "tool.output":
+            self._streamed.add(call)
+            self._output(call, str(value.get("text", "")))
+        elif name == "tool.progress":
+            self._progress(call, float(value.get("percent") or 0), value.get("eta"))
+        elif name == "tool.retry":
+            self._do(f"{tool} is tried again in {_wait(value)}: {value.get('reason')}")
+        elif name == "tool.finished" and value.get("status") == "not_run":
+            self._unrun.add(call)  # its result says why
+        elif name == "tool.finished":
+            self._finish_output(call)
+            self._do(f"{tool} finished  {_end(value)}")
+
+    def _progress(self, call: str, percent: float, eta: float | None) -> None:
+        """Say now and then how far a tool is that takes a while yet."""
+        if eta and eta >= 1 and percent >= self._shown_percent.get(call, 0) + PROGRESS_STEP:
+            self._shown_percent[call] = percent
+            self._do(f"{self._tools.get(call, 'tool')} {percent:.0f}%, about {eta:.0f}s left")
 
     def _output(self, call: str, text: str) -> None:
         """Hold back only what is no whole line yet, so that tools side by side do not mix their lines."""
@@ -109,7 +143,10 @@ class TextView:
             self._write(f"{line}\n")
 
     def _result(self, call: str, text: str) -> None:
-        """The whole output of a tool that showed none while it ran."""
+        """The whole output of a tool that showed none while it ran, or why it did not run."""
+        if call in self._unrun:
+            self._do(f"{self._tools.get(call, 'tool')}  {printable(text)}")
+            return
         self._output(call, text)
         self._finish_output(call)
 
@@ -137,10 +174,12 @@ class TextView:
         self._console.talk(style(f"{self._console.glyphs['note']} {text}", "dim"))
 
     def _brief(self, call: str) -> str:
-        """A call's arguments in one line: the command of a shell, the values of others."""
+        """A call's arguments in one line: texts as they are, such as a command, others with their name."""
         try:
             arguments = json.loads(self._arguments.get(call) or "{}")
-            text = " ".join(str(value) for value in arguments.values())
+            text = " ".join(
+                value if isinstance(value, str) else f"({name}={value})" for name, value in arguments.items()
+            )
         except (ValueError, AttributeError):
             text = self._arguments.get(call, "")
         line = " ".join(printable(text).split())
@@ -150,6 +189,10 @@ class TextView:
 def printable(text: str) -> str:
     """Text without the control sequences that could do more to a terminal than colour it."""
     return CONTROL.sub(lambda match: match[0] if COLOR.fullmatch(match[0]) else "", text)
+
+
+def _wait(value: Event) -> str:
+    return f"{float(value.get('seconds') or 0):.1f}s"
 
 
 def _end(value: Event) -> str:
