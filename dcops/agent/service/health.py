@@ -63,11 +63,15 @@ async def metrics(request: Request) -> Response:
 async def page(request: Request) -> Response:
     """A page for people that says what this is and how to talk to it."""
     instance = instance_of(request)
-    reasons = instance.reasons()
+    state = "ready"
+    if reasons := instance.reasons():
+        state = f"not ready: {'; '.join(reasons)}"
+    elif instance.turns_off:
+        state = "no new turns: they are switched off"
     text = Template((_PAGE / "index.html").read_text(encoding="utf-8")).substitute(
         environment=escape(instance.settings.environment),
-        state="waiting" if reasons else "ready",
-        state_text=escape("not ready: " + "; ".join(reasons) if reasons else "ready"),
+        state="ready" if state == "ready" else "waiting",
+        state_text=escape(state),
     )
     return Response(text, media_type="text/html", headers=_PAGE_HEADERS)
 

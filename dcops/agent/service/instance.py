@@ -68,6 +68,11 @@ class Instance:
             *([shortage] if (shortage := self.disk.shortage()) else []),
         ]
 
+    @property
+    def turns_off(self) -> bool:
+        """Whether the operators let no turn start; a decision and no fault, so `reasons` does not name it."""
+        return self.toggles.current is not None and not self.toggles.current.values["take_turns"]
+
     def report(self) -> dict[str, Any]:
         """What dcops reads as acknowledgement: `GET /v1/instance`."""
         toggles = self.toggles.current
@@ -81,8 +86,7 @@ class Instance:
                 "digest": toggles.digest if toggles else None,
                 "error": self.toggles.error,
             },
-            # A decision of the operators and no fault, so /readyz says nothing of it.
-            "turns_off": toggles is not None and not toggles.values["take_turns"],
+            "turns_off": self.turns_off,
             "running_turns": running,
             "draining_done": self.roles.goes_away and not running,
             "state": asdict(self.journal.about()),

@@ -70,6 +70,7 @@ def test_the_master_switch_holds_new_turns_and_lets_running_ones_end(agent: Any)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "turns_off")
         assert "take_turns" in refused.json()["error"]["do"]
     assert agent.http.get("/readyz").status_code == 200
+    assert ">no new turns: they are switched off<" in agent.http.get("/").text
     assert agent.http.get(f"/v1/sessions/{idle}").json()["last_seq"] == 0
     go = agent.workspace / running / "go"
     agent.until(go.parent.is_dir)
