@@ -95,6 +95,26 @@ def test_an_operation_that_runs_is_told_and_one_that_was_cut_is_a_problem(site: 
     place.journal.end()
 
 
+def test_toggles_that_the_instance_refuses_are_a_problem() -> None:
+    def client(_record: Any, *, timeout: float) -> Any:
+        del timeout
+        seen = {"toggles": {"generation": 3, "digest": "", "error": "max_tokens: -5 is too small"}}
+        return SimpleNamespace(ready=lambda: (True, []), instance=lambda: seen)
+
+    current: Any = SimpleNamespace(
+        serving="i1",
+        record=object(),
+        proxy=SimpleNamespace(running=True),
+        runs=lambda _: True,
+        deployment=None,
+    )
+    place: Any = SimpleNamespace(name="dev", client=client)
+    state, problems, _ = module._health(place, current)
+    assert state == "degraded"
+    assert [(each.code, each.do) for each in problems] == [("DC-TOGGLES-REFUSED", "dcops logs dev")]
+    assert "max_tokens: -5 is too small" in problems[0].what
+
+
 @pytest.mark.parametrize(
     ("recorded", "now", "lost"),
     [
