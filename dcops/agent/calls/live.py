@@ -38,7 +38,8 @@ class Live:
         self._began = time.monotonic()
         self._allowance = Allowance(self._began)
         self._texts: list[str] = []
-        self._progress: ToolProgress | None = None
+        self._percent = -1.0
+        self._progress: dict[str, float | None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -49,9 +50,15 @@ class Live:
             self._soon()
 
     def progress(self, progress: ToolProgress) -> None:
-        """Shows how far the tool is; what has no total is not shown."""
-        if progress.total > 0 and isfinite(progress.done) and isfinite(progress.total):
-            self._progress = progress
+        """Shows how far the tool is; what has no total is not shown, nor the same percentage again."""
+        if not (progress.total > 0 and isfinite(progress.done) and isfinite(progress.total)):
+            return
+        part = min(max(progress.done / progress.total, 0.0), 1.0)
+        percent = round(100 * part, 1)
+        if percent != self._percent:
+            self._percent = percent
+            passed = time.monotonic() - self._began
+            self._progress = {"percent": percent, "eta": round(passed / part - passed, 1) if part else None}
             self._soon()
 
     def close(self) -> None:
@@ -80,14 +87,9 @@ class Live:
         if self._texts:
             self._custom("tool.output", text="".join(self._texts))
         if self._progress:
-            self._custom("tool.progress", **self._measure(self._progress))
-        self._texts, self._progress = [], None
+            self._custom("tool.progress", **self._progress)
+        self._texts, self._progress = [], {}
         return True
-
-    def _measure(self, progress: ToolProgress) -> dict[str, float | None]:
-        part = min(max(progress.done / progress.total, 0.0), 1.0)
-        passed = time.monotonic() - self._began
-        return {"percent": round(100 * part, 1), "eta": round(passed / part - passed, 1) if part else None}
 
     def _custom(self, name: str, **value: Any) -> None:
         self._emit(events.custom(name, {"call": self._call, **value}))

@@ -15,6 +15,9 @@ HEAD = TAIL = 15_000
 MOST = 100_000
 """Characters of a result that no tool may exceed."""
 
+PIECE = 256 * 1024
+"""Characters of a long result that are looked at in one go; nobody else runs meanwhile."""
+
 ON_DISK = 256 * 1024 * 1024
 """Bytes of one output that are kept."""
 
@@ -115,6 +118,8 @@ def plain_text(text: str) -> str:
 def shortened(text: str, path: Path) -> str:
     """Head and tail of a result that is too long for the model; all of it goes to `path`."""
     output = Output(path)
-    output.take(text.encode(errors="replace"), final=True)
+    for start in range(0, len(text), PIECE):
+        output.take(text[start : start + PIECE].encode(errors="replace"))
+    output.take(b"", final=True)
     output.close()
     return output.for_model()

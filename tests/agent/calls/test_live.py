@@ -95,6 +95,15 @@ def test_what_is_no_share_of_a_whole_is_not_shown(monkeypatch: Any) -> None:
     assert _show(monkeypatch, 0, steps) == [(0.0, "tool.progress", 50.0)]
 
 
+def test_the_same_percentage_is_shown_once_however_often_it_is_told(monkeypatch: Any) -> None:
+    def steps(shown: Shown) -> None:
+        for n in range(100_000):
+            shown.live.progress(ToolProgress(n, 100_000))
+
+    percents = [percent for _, _, percent in _show(monkeypatch, 0, steps)]
+    assert percents == [n / 10 for n in range(1001)]
+
+
 def test_an_interval_of_zero_shows_each_piece_as_it_comes(monkeypatch: Any) -> None:
     def steps(shown: Shown) -> None:
         for n in range(3):
