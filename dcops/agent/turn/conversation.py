@@ -159,21 +159,22 @@ class Conversation:
                 self._heed()
             self.limits.check(time.monotonic(), self._parts.journal.tokens_today().total)
             self.limits.requests += 1
+            reply = self._reading = self._next()
             try:
-                reply = await self._read()
+                await self._read(reply)
             except Fault as fault:
                 if _is_cancelled():
                     raise asyncio.CancelledError from fault
-                await self._mend(fault)
-            else:
-                self._attempts.succeeded()
-                return reply
+                if not reply.over():
+                    await self._mend(reply, fault)
+                    continue
+            self._attempts.succeeded()
+            return reply
 
-    async def _read(self) -> Reply:
-        """Reads one reply to its end; its calls start on the way, and nothing here waits for them."""
+    def _next(self) -> Reply:
         self._replies += 1
         name = f"{self._turn.id}.{self._replies}"
-        reply = self._reading = Reply(
+        return Reply(
             name,
             self._transcript.next,
             self._recorder,
@@ -183,15 +184,16 @@ class Conversation:
             thinking=self._toggles["use_streaming_thinking"],
             in_text=self._asking.calls_in_text(name),
         )
+
+    async def _read(self, reply: Reply) -> None:
+        """Reads one reply to its end; its calls start on the way, and nothing here waits for them."""
         messages = self._transcript.messages
-        log.debug(
-            "request", session=self._turn.session, turn=self._turn.id, reply=name, messages=len(messages)
-        )
+        ids = {"session": self._turn.session, "turn": self._turn.id, "reply": self._replies}
+        log.debug("request", **ids, messages=len(messages))
         try:
             await self._asking.read(reply, messages, whole=self._attempts.whole, room=self._lengthened)
         finally:
             self._count(reply.usage)
-        return reply
 
     def _count(self, usage: dict[str, Any]) -> None:
         """Tells and counts what a reply has cost, once, whatever became of it."""
@@ -202,10 +204,8 @@ class Conversation:
         self._recorder.emit(events.custom("usage", usage))
         self._recorder.note(lambda: journal.count_tokens(tokens))
 
-    async def _mend(self, fault: Fault) -> None:
+    async def _mend(self, reply: Reply, fault: Fault) -> None:
         """Gets ready to ask the model again; raises the fault if that is of no use."""
-        reply = self._reading
-        assert reply is not None, "the fault is that of a reply"
         await self._dispatch.settled()  # what was proven runs to its end: only a stop breaks calls off
         again = self._attempts.after(fault, begun=reply.begun)
         if again is None:

@@ -28,11 +28,25 @@ class Recorder:
     A failed write is raised by `flush`, which the turn awaits before it relies on anything.
     """
 
-    def __init__(self, journal: Journal, turn: Turn, seen: Callable[[Turn, Event], None] | None) -> None:
-        """Takes where to write, and who else wants to see each event at once."""
+    def __init__(
+        self,
+        journal: Journal,
+        turn: Turn,
+        seen: Callable[[Turn, Event], None] | None,
+        failed: Callable[[], None],
+    ) -> None:
+        """Takes where to write.
+
+        Args:
+            journal: where events and messages go.
+            turn: whose they are.
+            seen: told each event at once.
+            failed: called when a write has failed, after which none is made.
+        """
         self._journal = journal
         self._turn = turn
         self._seen = seen
+        self._failed = failed
         self._events: list[Event] = []
         self._messages: dict[int, Message | None] = {}
         self._notes: list[Callable[[], object]] = []
@@ -88,6 +102,7 @@ class Recorder:
                     await self._journal.submit(work)
             except Exception as error:
                 self._failure = error
+                self._failed()
             for written in flushes:
                 _resolve(written, self._failure)
         self._writer = None

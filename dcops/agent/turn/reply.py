@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from ..calls.call import Call
 from ..calls.gate import Gate
 from ..events import Fault
@@ -23,6 +25,8 @@ CUT_BY_LENGTH = {"max_tokens", "model_context_window_exceeded"}
 
 GOES_ON = {"tool_use", "pause_turn", "compaction"}
 """Stop reasons after which the API's own tools may still answer; after others they never do."""
+
+log = structlog.get_logger(__name__)
 
 
 class Reply:
@@ -58,6 +62,7 @@ class Reply:
         self._dispatch = dispatch
         self._validation = validation
         self._known = known
+        self._called: list[str] = []
         self._assembler = Assembler()
         self._narration = Narration(name, thinking=thinking)
         self._in_text = in_text
@@ -68,6 +73,16 @@ class Reply:
     def done(self) -> bool:
         """Whether the model has said everything."""
         return self._assembler.done
+
+    def over(self) -> bool:
+        """The stream is over: whether the model has said everything, and only the stream's end is missing.
+
+        Then calls that waited for the reply's end start.
+        """
+        said = self.stop_reason is not None and not self._assembler.open
+        if said:
+            self._start(self._gate.ended())
+        return said
 
     def take(self, event: dict[str, Any]) -> None:
         """Takes the next event of the stream.
@@ -98,7 +113,8 @@ class Reply:
     def close(self, cut: str = "") -> Message | None:
         """Saves and returns the reply as it goes into the history; None when there is nothing to keep.
 
-        Calls that were not started get their outcome here. A refused reply is kept only if its calls ran.
+        Calls that were not started get their outcome here, also those that the history does not keep. A
+        refused reply is kept only if its calls ran.
 
         Args:
             cut: why the reply broke off (a stop or a fault), as half a sentence; empty when it did not.
@@ -110,8 +126,8 @@ class Reply:
         message = self._message(cut=bool(cut), unanswered=unanswered)
         if self.stop_reason == "refusal" and not self._ran:
             message = None
-        for block in history.calls(message):
-            self._dispatch.refuse(block["id"], history.not_executed(cut or self._why_not()))
+        for call in self._called:
+            self._dispatch.refuse(call, history.not_executed(cut or self._why_not()))
         self._recorder.put(self.position, message)
         return message
 
@@ -139,11 +155,14 @@ class Reply:
         if block["id"] in self._known:
             raise Fault("protocol_error", f"the model used the call id {block['id']} twice", mid_stream=True)
         self._known.add(block["id"])
+        self._called.append(block["id"])
 
     def _seal(self, block: Block, fault: str | None) -> None:
         call = self._validation.check(block, self._dispatch.context, fault)
         if isinstance(call, Call):
-            self._start(self._gate.sealed(call))
+            released = self._gate.sealed(call)
+            log.debug("call.sealed", call=call.id, tool=call.tool.name, held=call not in released)
+            self._start(released)
         else:
             self._dispatch.refuse(block["id"], history.Outcome(call, is_error=True))
 

@@ -15,7 +15,7 @@ from ..model import history
 from .conversation import Conversation
 from .limits import LimitReached
 from .recorder import Recorder
-from .recovery import unheard
+from .recovery import UNWRITTEN, unheard
 from .wishes import Wishes
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class TurnRun:
         """Begins at once; `run` must be awaited for the turn to end."""
         self.turn = turn
         self._journal = parts.journal
-        self._recorder = Recorder(parts.journal, turn, parts.seen)
+        # What nobody can read must not go on, least of all a command that runs for an hour.
+        self._recorder = Recorder(parts.journal, turn, parts.seen, lambda: self.interrupt(UNWRITTEN))
         self._wishes = Wishes(turn, self._recorder)
         self._conversation = Conversation(turn, parts, toggles, self._recorder, self._wishes, self._look)
         self._broken_off: Ending | None = None

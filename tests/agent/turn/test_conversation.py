@@ -189,6 +189,34 @@ def test_h8_h9_h10_a_reply_that_breaks_off_is_gone_on_with_and_nothing_runs_twic
     assert house.problems() == []
 
 
+@pytest.mark.parametrize(
+    "fault", [[OVERLOADED], [Fault("stream_stalled", "silent", mid_stream=True)], []], ids=str
+)
+@pytest.mark.parametrize("eager", ["off", "confirmed"])
+def test_a_reply_that_lacks_nothing_but_its_end_is_whole(
+    house: Any, say: Any, probe: Probe, fault: list[Any], eager: str
+) -> None:
+    house.toggles["eager_tools"] = eager
+    called, said = say.reply(say.call("one", "probe", n="one"), stop="tool_use"), say.reply(say.text("done"))
+    turn = asyncio.run(house.turn("go", [*called[:-1], *fault], [*said[:-1], *fault]))
+    assert turn.state == "done"
+    assert probe.ran == ["one"]
+    assert len(house.model.requests) == 2
+    assert house.customs("retry") == house.customs("reply.cut") == []
+    assert [value["output_tokens"] for value in house.customs("usage")] == [9, 9]
+    assert house.problems() == []
+
+
+def test_a_call_that_was_open_at_a_fault_is_told_not_to_have_run(house: Any, say: Any, probe: Probe) -> None:
+    cut = say.reply(say.text("so"), say.call("one", "probe", n="one"))[:-3]
+    asyncio.run(house.turn("go", [*cut, OVERLOADED], say.reply(say.text("done"))))
+    assert probe.ran == []
+    assert [(end["call"], end["status"]) for end in house.customs("tool.finished")] == [("one", "not_run")]
+    told = [event.data["content"] for event in house.events if event.type == "TOOL_CALL_RESULT"]
+    assert told == ["Not executed: the reply was cut off by a fault (Overloaded)."]
+    assert house.results() == {}
+
+
 def test_thinking_that_was_not_signed_is_left_out_and_the_rest_kept(house: Any, say: Any) -> None:
     unsigned = say.reply(say.thinking("half a"))[:3]
     turn = asyncio.run(house.turn("go", unsigned, say.reply(say.text("done"))))
