@@ -8,6 +8,7 @@ import stat
 import time
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -49,7 +50,12 @@ SCHEMA: dict[str, Any] = {
             "maxLength": LONGEST_PATH,
             "description": "Relative to the workspace, or absolute in it.",
         },
-        "view_range": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
+        "view_range": {
+            "type": "array",
+            "items": {"type": "integer", "maximum": FARTHEST},
+            "minItems": 2,
+            "maxItems": 2,
+        },
     },
     "required": ["command", "path"],
     "additionalProperties": False,
@@ -175,7 +181,7 @@ def _opened(path: Path, root: Path) -> Iterator[int]:
 
 def _file(opened: int, name: str, view_range: list[int] | None) -> Iterator[str]:
     """Numbered lines; reads no further than it must, so the size of the file does not matter."""
-    first, last = view_range or (1, -1)
+    first, last = map(int, view_range or (1, -1))  # 2.0 is a whole number to JSON
     if first < 1 or (last != -1 and last < first):
         raise Refused(f"view_range {view_range} must be [first, last] with 1 <= first <= last, or last -1")
     number = characters = 0
@@ -184,11 +190,12 @@ def _file(opened: int, name: str, view_range: list[int] | None) -> Iterator[str]
             raise Refused(f"{name} is a binary file of {os.fstat(opened).st_size} bytes")
         file.seek(0)
         for number, line in enumerate(islice(_lines(file), first - 1, None if last == -1 else last), first):
-            characters += min(len(line), LONGEST_LINE)
+            shown = f"{number:6}\t{line}"
+            characters += len(shown) + 1
             if characters > MOST_CHARACTERS:
                 yield f"[... cut before line {number}; use view_range to see more ...]"
                 break
-            yield f"{number:6}\t{line}"
+            yield shown
     if not number:
         yield "[the file is empty]" if first == 1 else f"[the file has fewer than {first} lines]"
 
@@ -225,7 +232,8 @@ def _directory(opened: int) -> Iterator[str]:
 
 def _entries(opened: int, depth: int) -> Iterator[str]:
     with os.scandir(opened) as found:
-        entries = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
+        seen = ((entry.name, _is_directory(entry)) for entry in found if not entry.name.startswith("."))
+        entries = nsmallest(MOST_ENTRIES + 1, seen)  # a directory may have millions
     for name, is_directory in entries:
         shown = os.fsencode(name).decode(errors="replace")  # a name need not be text
         yield f"{shown}/" if is_directory else shown
@@ -239,3 +247,11 @@ def _entries(opened: int, depth: int) -> Iterator[str]:
             yield from (f"{shown}/{entry}" for entry in _entries(inner, depth - 1))
         finally:
             os.close(inner)
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one, or a link to one; a link that leads in circles leads nowhere."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

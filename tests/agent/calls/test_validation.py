@@ -41,6 +41,7 @@ def test_a_valid_call_is_a_call() -> None:
         ("bash", {"command": "ls", "timeout": 99999}, "['timeout']"),
         ("files", {"command": "remove", "path": "x"}, "'remove' is not one of ['view']"),
         ("files", {"command": "view", "path": "x", "view_range": [1, "2"]}, "['view_range'][1]"),
+        ("files", {"command": "view", "path": "x", "view_range": [1, 2**63]}, "['view_range'][1]"),
         ("files", {"command": "view", "path": "a/" * 500_000}, "is too long"),
     ],
 )

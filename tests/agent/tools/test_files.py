@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dcops.agent.tools import files
-from dcops.agent.tools.files import LONGEST_LINE, MOST_ENTRIES, Files, confined
+from dcops.agent.tools.files import LONGEST_LINE, MOST_CHARACTERS, MOST_ENTRIES, Files, confined
 from dcops.agent.tools.tool import Lane, ToolContext, ToolResult
 
 
@@ -40,7 +40,8 @@ def test_a_file_is_shown_with_line_numbers(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("view_range", "lines"), [([2, 3], "23"), ([3, -1], "345"), ([5, 5], "5"), ([4, 99], "45"), ([1, 1], "1")]
+    ("view_range", "lines"),
+    [([2, 3], "23"), ([3, -1], "345"), ([5, 5], "5"), ([4, 99], "45"), ([1, 1], "1"), ([2.0, 3.0], "23")],
 )
 def test_a_range_shows_its_lines(workspace: Path, view_range: list[int], lines: str) -> None:
     (workspace / "a").write_text("".join(f"line{n}\n" for n in range(1, 6)))
@@ -81,6 +82,20 @@ def test_a_directory_is_listed_two_levels_deep_without_hidden_entries(workspace:
     assert _view(workspace, ".").content == "a.txt\nb/\nb/c/\nb/link/"
     assert _view(workspace, "b/c/d").content == "[the directory is empty]"
     assert _view(workspace, ".", view_range=[1, 2]).status == "failed"
+
+
+def test_a_link_in_circles_hides_nothing_of_its_directory(workspace: Path) -> None:
+    (workspace / "b").mkdir()
+    (workspace / "b/loop").symlink_to("loop")
+    (workspace / "loop").symlink_to("loop")
+    assert _view(workspace, ".").content == "b/\nb/loop\nloop"
+
+
+def test_a_file_of_many_short_lines_is_cut(workspace: Path) -> None:
+    (workspace / "lines").write_text("\n" * 100_000)
+    content = _view(workspace, "lines").content
+    assert len(content) < MOST_CHARACTERS + 100
+    assert "use view_range" in content
 
 
 def test_a_very_full_directory_is_cut(workspace: Path) -> None:
