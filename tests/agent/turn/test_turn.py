@@ -675,30 +675,6 @@ def test_a_turn_that_cannot_be_written_any_more_ends_inside_its_tool(
     assert house.problems() == []
 
 
-def test_a_turn_that_cannot_be_written_any_more_ends_inside_its_tool(
-    house: Any, say: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A command that runs on for an hour where nobody sees what it does could not even be stopped."""
-
-    def full(*_: Any) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
-
-    async def test() -> None:
-        command = "echo begun; until [ -e full ]; do sleep 0.01; done; echo more; sleep 60"
-        turn, task = house.begin("go", say.reply(say.call("c", "bash", command=command), stop="tool_use"))
-        await wait_until(lambda: house.customs("tool.output"))
-        with monkeypatch.context() as patch:
-            patch.setattr(house.journal, "append", full)
-            (house.workspace / "full").touch()
-            assert await asyncio.wait_for(task, 10) is False
-        assert [turn.id for turn in await house.runner.recover()] == [turn.id]
-        await house.runner.close()
-
-    asyncio.run(test())
-    assert "Its effects may have happened" in house.results()["c"]["content"][0]["text"]
-    assert house.problems() == []
-
-
 def test_what_a_tool_says_need_not_be_text(house: Any, say: Any) -> None:
     """A name of bytes that are no UTF-8 must not break the journal, and so the turn."""
     (house.workspace / os.fsdecode(b"caf\xe9")).mkdir()
