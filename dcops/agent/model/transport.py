@@ -49,6 +49,7 @@ class Transport:
         self._api_key = api_key
         self._sdk: Any = None
         self._client: Any = None
+        self._loading = asyncio.Lock()
         self.catalogue = Catalogue(self._describe)
 
     @property
@@ -58,8 +59,9 @@ class Transport:
 
     async def load(self) -> None:
         """Imports the SDK in a thread (it takes a second or more of CPU) and makes the client."""
-        if not self.loaded:
-            await asyncio.to_thread(self._load)
+        async with self._loading:
+            if not self.loaded:
+                await asyncio.to_thread(self._load)
 
     def _load(self) -> None:
         gc.disable()  # hundreds of classes come to stay: looking for garbage among them costs a tenth more
@@ -190,7 +192,9 @@ class Transport:
 
 async def _exhaust(events: AsyncIterator[dict[str, Any]]) -> None:
     """Reads to the end of a stream, if it is there: then its connection serves the next request, too."""
-    with suppress(TimeoutError, Fault):
+    import httpx2  # noqa: PLC0415
+
+    with suppress(TimeoutError, Fault, httpx2.HTTPError):  # how it ends is nobody's concern any more
         async with asyncio.timeout(END):
             async for _ in events:
                 pass

@@ -176,6 +176,45 @@ def test_a_stream_that_is_read_to_its_last_event_leaves_its_connection_for_the_n
     assert connections == 1
 
 
+def test_how_the_connection_ends_behind_the_last_event_does_not_matter() -> None:
+    event = b'data: {"type": "message_stop"}\n\n'
+    head = HEAD.replace(b"connection: close", b"transfer-encoding: chunked")
+
+    async def run() -> None:
+        left = asyncio.Event()
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            writer.write(head + b"%x\r\n%b\r\n" % (len(event), event))
+            await left.wait()
+            writer.transport.abort()  # before the end of the body
+
+        async with _serving(answer) as (_, transport), transport.stream(REQUEST, STALL) as stream:
+            assert await anext(stream) == {"type": "message_stop"}
+            left.set()
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_whoever_needs_the_client_first_it_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Transport] = []
+    really = Transport._load
+
+    def load(self: Transport) -> None:
+        made.append(self)
+        really(self)
+
+    monkeypatch.setattr(Transport, "_load", load)
+
+    async def run() -> None:
+        transport = Transport("http://127.0.0.1:9", "k" * 64)
+        await asyncio.gather(*(transport.load() for _ in range(3)))
+        assert transport.loaded
+        await transport.close()
+
+    asyncio.run(run())
+    assert len(made) == 1
+
+
 def test_cancelling_the_reader_hangs_up() -> None:
     async def run() -> None:
         async with _serving(_sent_open) as (server, transport):
