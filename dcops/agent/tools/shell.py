@@ -31,14 +31,14 @@ MARK = "AGENT_SHELL"
 """Environment variable by which processes that left the shell's group are still found."""
 
 # The end of a command is told where the next one is waited for: `continue` and `break` in a command act on
-# these loops, and so come by here as well.
+# these loops, and so come by here as well. What `set -x` would say of that is nobody's.
 _DRIVER = """
 while :; do
-  while
+  while {{
     __agent_code=$?
     [[ -z ${{__agent_command+x}} ]] || builtin printf '%s\\0%s\\0' "$__agent_code" "$PWD" >&{ends}
     IFS= builtin read -r -d '' -u {commands} __agent_command || exit
-  do
+  }} 2>/dev/null; do
     eval "$__agent_command" </dev/null {commands}<&- {ends}>&-
   done
 done

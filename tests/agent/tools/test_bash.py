@@ -95,6 +95,14 @@ def test_an_unbalanced_quote_is_an_error_and_not_a_hang(tmp_path: Path) -> None:
     _in(tmp_path, test)
 
 
+def test_a_trace_shows_commands_and_not_what_runs_them(tmp_path: Path) -> None:
+    async def test(terminal: Terminal) -> None:
+        assert (await terminal.run("set -x")).content == "[exit code 0]"
+        assert (await terminal.run("echo hi")).content == "+ eval 'echo hi'\n++ echo hi\nhi\n"
+
+    _in(tmp_path, test)
+
+
 def test_state_stays_from_call_to_call(tmp_path: Path) -> None:
     async def test(terminal: Terminal) -> None:
         (tmp_path / "sub").mkdir()
