@@ -48,7 +48,7 @@ To call a tool, write the call into your text, in four phases.
 
 1. PLANNING: think about which tool does the next step, and what each of its parameters must be.
 2. CONSTRUCTION: begin with this sentence, with the tool's name for `tool`:
-{SENTENCE.format(tool="tool")}{must if announced else ""}
+{SENTENCE.format(tool="tool")}{must}
 3. STRUCTURE: write one {OPEN} with all calls of the reply in it, exactly in this form:
 {OPEN}
 <invoke name="TOOL">

@@ -112,9 +112,10 @@ def model(name: str) -> Model:
 
 def told(info: Mapping[str, Any], known: Model) -> Model:
     """The limits that the models endpoint tells; what it leaves out stays as `known`."""
+    most = info.get("max_tokens")
     limits = replace(
         known,
-        max_output=info.get("max_tokens") or known.max_output,
+        max_output=most if isinstance(most, int) and most > 0 else known.max_output,
         lifecycle=info.get("lifecycle") or known.lifecycle,
         retires=_day(info.get("retires_at")) or known.retires,
     )

@@ -69,6 +69,7 @@ def test_what_the_endpoint_tells_goes_before_the_table() -> None:
     [
         {},
         {"max_tokens": None, "capabilities": None, "retires_at": None, "lifecycle": None},
+        {"max_tokens": "many"},
         {"capabilities": {"thinking": None}},
         {"capabilities": {"effort": {}}},
     ],
