@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from .bash import Bash
 from .files import Files
 
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .tool import Tool
+
+log = structlog.get_logger(__name__)
 
 
 class Registry:
@@ -64,9 +68,12 @@ class Registry:
         ]
 
     async def close(self, session: str | None = None) -> None:
-        """Ends what the tools keep for a session, or for all of them."""
+        """Ends what the tools keep for a session, or for all of them; one that fails is named in the log."""
         for tool in self:
-            await tool.close(session)
+            try:
+                await tool.close(session)
+            except Exception:  # the others have processes to end, too
+                log.exception("tool.unclosed", tool=tool.name)
 
 
 def default_registry() -> Registry:
