@@ -276,6 +276,17 @@ def test_a_failure_that_can_do_no_harm_is_tried_again_and_shown(
     asyncio.run(test())
 
 
+def test_the_time_of_a_call_is_that_of_all_its_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "RETRIES", (1000.0, 1000.0))
+
+    async def failing() -> AsyncGenerator[Any, None]:
+        yield ToolResult("busy", "failed", retryable=True)
+
+    tool = Scripted(failing, 0.05)
+    assert asyncio.run(Ran(tmp_path, tool).run()).status == "timed_out"
+    assert tool.runs == 1
+
+
 @pytest.mark.parametrize(("retryable", "runs"), [(True, 3), (False, 1)])
 def test_a_failure_is_tried_again_twice_at_most_and_only_if_the_tool_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retryable: bool, runs: int
