@@ -135,6 +135,13 @@ def test_without_message_and_terminal_it_says_so(dcops: Dcops, agent: Agent) -> 
     assert agent.asked == []
 
 
+def test_an_empty_message_begins_no_session(dcops: Dcops, agent: Agent) -> None:
+    done = dcops("chat", "dev", " ")
+    assert done.returncode == 2
+    assert "DC-NO-MESSAGE" in done.stderr
+    assert agent.asked == []
+
+
 def test_without_a_deployment_it_says_what_to_do(dcops: Dcops) -> None:
     done = dcops("chat", "dev", "hi")
     assert done.returncode == 6

@@ -51,6 +51,8 @@ def chat_command(app: App, environment: str | None, message: str | None, session
         # What cannot be a name is the message: dcops chat "run: date".
         environment, message = None, environment
     environment = environment or default_environment()
+    if message is not None and not message.strip():
+        raise UsageError("DC-NO-MESSAGE", "the message is empty", do=f"dcops chat {environment} 'MESSAGE'")
     if message is not None:
         return _turn(app, converse(app.world(), environment, session), environment, message)
     if app.json or not app.console.interactive:
