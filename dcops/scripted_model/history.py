@@ -163,7 +163,10 @@ def _loop_problems(turns: list[_Turn], issued: Issued, thinking: dict[str, Any])
         if expected is None:
             continue
         path, first = turn.blocks[0]
-        found = [block for _, block in turn.blocks[: calls[0]] if block["type"] in THOUGHTS]
+        before = [block for _, block in turn.blocks[: calls[0]]]
+        found = [block for block in before if block["type"] in THOUGHTS]
+        if any(block["type"] not in ("text", *THOUGHTS) for block in before):
+            found = found[-len(expected) or len(found) :]  # the first ones can be of a reply that was paused
         if expected and first["type"] not in THOUGHTS and not found:
             yield f"{path}.type: " + _NO_THOUGHT.format(type=first["type"])
         elif [_bare(block) for block in found] != [_bare(block) for block in expected]:

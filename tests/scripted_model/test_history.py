@@ -199,6 +199,16 @@ def test_changed_thinking_in_the_open_loop_is_refused(issued: Issued, changed: l
     assert problem.startswith("messages.1.content.0: `thinking` or `redacted_thinking` blocks in the latest")
 
 
+def test_a_reply_that_goes_on_behind_a_paused_one_has_thinking_of_its_own(issued: Issued) -> None:
+    search = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+    other = {**THOUGHT, "signature": "sig-0"}
+    both = [other, search, THOUGHT, HIDDEN, call("a"), call("b")]
+    assert problems(both, BOTH, thinking=True, issued=issued) == []
+    assert problems([other, search, call("plain")], [result("plain")], thinking=True, issued=issued) == []
+    assert problems([other, search, HIDDEN, *both[-2:]], BOTH, thinking=True, issued=issued)
+    assert problems([other, call("plain")], [result("plain")], thinking=True, issued=issued)
+
+
 def test_dropped_thinking_in_the_open_loop_is_refused(issued: Issued) -> None:
     (problem,) = problems([call("a"), call("b")], BOTH, thinking=True, issued=issued)
     assert problem.startswith(

@@ -1,7 +1,7 @@
 """From the API's stream events to blocks: a pure state machine, keyed by block index.
 
-It never acts on what a block's start says about a call's input (that is always empty in a stream), parses a
-call's input once, at the block's end, and lets through what it does not know.
+It takes a call's input at the block's end, once and strictly: from its pieces, or, if none came, from the
+block's start, which is empty in most streams. It lets through what it does not know.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..events import Fault
+from .whole import block_events
 
 if TYPE_CHECKING:
     from ..events import Block
@@ -51,7 +52,7 @@ class Ended:
 class Stopped:
     """The model stopped, and why; the counters are cumulative."""
 
-    reason: str | None
+    reason: str
     usage: dict[str, Any]
 
 
@@ -89,6 +90,7 @@ class Assembler:
         self.open: set[int] = set()
         self.done = False
         self._pieces: dict[int, defaultdict[str, StringIO]] = {}
+        self._told: str | None = None
 
     def feed(self, event: dict[str, Any]) -> list[Action]:
         """Takes the next event, and tells what it means.
@@ -117,6 +119,7 @@ class Assembler:
             case "message_stop":
                 self._must_have_begun()
                 self.done = True
+                return self._stopped()
             case "error":
                 error = event.get("error") or {}
                 code, text = error.get("type", "api_error"), error.get("message", "unknown")
@@ -132,8 +135,9 @@ class Assembler:
         if self.message:
             raise _broken("a second reply began before the first one ended")
         self.message = {"type": "message", **message}
-        self.message.pop("content", None)
-        return []
+        there = enumerate(self.message.pop("content", None) or ())  # what the API had before it streamed
+        events = [event for index, block in there for event in block_events(index, block)]
+        return [action for event in events for action in self._feed(event)]
 
     def _must_have_begun(self) -> None:
         if not self.message:
@@ -143,13 +147,13 @@ class Assembler:
         self._must_have_begun()
         if index in self.blocks:
             raise _broken(f"block {index} began twice")
-        block = _checked(block)
+        checked = _checked(block)
         if block["type"] == "fallback":  # another model goes on with the reply
             self.message["model"] = block["to"]["model"]
-        self.blocks[index] = dict(block)
+        self.blocks[index] = checked | block
         self.open.add(index)
         self._pieces[index] = defaultdict(StringIO)
-        return [Started(index, block)]
+        return [Started(index, checked)]
 
     def _grow(self, index: int, delta: dict[str, Any]) -> list[Action]:
         if index not in self.open:
@@ -167,7 +171,8 @@ class Assembler:
         if kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
             return []
-        block.update({key: value for key, value in delta.items() if key not in _NAMES})
+        if kind in _KNOWN or block["type"] not in _GROWS:  # a known block stays such that it can be sent back
+            block.update({key: value for key, value in delta.items() if key not in _NAMES})
         return []
 
     def _end_block(self, index: int) -> list[Action]:
@@ -176,11 +181,15 @@ class Assembler:
         self._join(index)
         self.open.remove(index)
         block = self.blocks[index]
-        if "input" not in block:
-            return [Ended(index, block)]
         text = self._pieces[index]["input"].getvalue()
+        if "input" not in block or not (text or block["type"].endswith("tool_use")):
+            return [Ended(index, block)]
+        actions: list[Action] = []
+        if not text and block["input"]:
+            text = json.dumps(block["input"])
+            actions.append(Piece(index, "input", text))
         block["input"], fault = _object(text)
-        return [Ended(index, block, fault)]
+        return [*actions, Ended(index, block, fault)]
 
     def _join(self, index: int) -> None:
         block = self.blocks[index]
@@ -195,7 +204,15 @@ class Assembler:
         usage = {**(self.message.get("usage") or {}), **_present(event.get("usage") or {})}
         beside = {key: value for key, value in event.items() if key not in {"type", "delta"}}
         self.message |= {**_present(beside), **_present(event["delta"]), "usage": usage}
-        return [Stopped(event["delta"].get("stop_reason"), usage)]
+        return self._stopped()
+
+    def _stopped(self) -> list[Action]:
+        """Why the model stopped, if that is known and was not told yet."""
+        reason = self.message.get("stop_reason")
+        if reason in {None, self._told}:
+            return []
+        self._told = reason
+        return [Stopped(reason, self.message.get("usage") or {})]
 
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:

@@ -21,13 +21,14 @@ def as_events(reply: Message) -> Iterator[dict[str, Any]]:
     beginning = {key: None if key in _LAST else value for key, value in reply.items()} | {"content": []}
     yield {"type": "message_start", "message": beginning}
     for index, block in enumerate(blocks):
-        yield from _block(index, block)
+        yield from block_events(index, block)
     ending = {key: reply[key] for key in reply if key in _LAST}
     yield {"type": "message_delta", "delta": ending, "usage": reply.get("usage") or {}}
     yield {"type": "message_stop"}
 
 
-def _block(index: int, block: Block) -> Iterator[dict[str, Any]]:
+def block_events(index: int, block: Block) -> Iterator[dict[str, Any]]:
+    """The stream's events for a block that is there as a whole."""
     start, deltas = dict(block), []
     if block["type"] in _TEXTS:
         field, kind = _TEXTS[block["type"]]

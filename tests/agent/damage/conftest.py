@@ -32,6 +32,8 @@ from dcops.agent.tools.tool import Effect, Lane, Tool, ToolContext, ToolOutput, 
 from dcops.scripted_model.issued import Issued
 from dcops.scripted_model.validator import validate
 
+from .server import Connection
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from pathlib import Path
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from dcops.agent.journal.records import Turn
 
 AGUI: TypeAdapter[Any] = TypeAdapter(AnyEvent)
+SHORT = 0.05
+"""Seconds; what counts silence takes longer."""
+
 MANY = 20
 """More requests than any turn of these tests may need."""
 
@@ -52,17 +57,22 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> Any:
         if not timeout or self._loop.busy:
             return super().select(timeout)
-        ready = super().select(0)
+        ready = super().select(self._loop.grace if timeout > SHORT else 0)
         if not ready:
             self._loop.skipped += timeout
         return ready
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop that skips to its next timer while no thread works for it (`busy`)."""
+    """An event loop that skips to its next timer while no thread works for it (`busy`).
+
+    Bytes between two sockets of its own are under way for `grace` seconds at the most; meanwhile a short time
+    may be skipped, but no long one.
+    """
 
     def __init__(self) -> None:
         self.busy = 0
+        self.grace = 0.0
         self.skipped = 0.0
         super().__init__(_Selector(self))
 
@@ -131,7 +141,8 @@ class Api:
         if reply.status != 200:
             error = {"type": "overloaded_error", "message": "Overloaded"}
             return httpx2.Response(reply.status, json={"type": "error", "error": error})
-        self.issued.remember([block for block, ended in hear(reply).blocks if ended])
+        heard = hear(reply).blocks
+        self.issued.remember([block for block, ended in heard if ended or block["type"] == "tool_use"])
         if not reply.streamed:
             return self._whole(reply)
         headers = {"content-type": "text/event-stream", "request-id": f"req_{len(self.requests)}"}
@@ -144,7 +155,8 @@ class Api:
             raise httpx2.ReadError("the connection was reset")
         if not heard.whole:
             return httpx2.Response(200, content=b'{"type": "message", "content": [')
-        message = {**reply.events[0]["message"], "stop_reason": heard.stop}
+        start = next(event["message"] for event in reply.events if event["type"] == "message_start")
+        message = {**start, "stop_reason": heard.stop}
         return httpx2.Response(200, json={**message, "content": [block for block, _ in heard.blocks]})
 
     async def _bytes(self, reply: Reply) -> AsyncIterator[bytes]:
@@ -152,7 +164,8 @@ class Api:
             if number in reply.before:
                 reply.before[number]()
                 await asyncio.sleep(0.001)
-            raw = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+            name = self.random.choice((event["type"], event["type"], "other", None))
+            raw = f"{f'event: {name}' if name else ': no name'}\ndata: {json.dumps(event)}\n\n".encode()
             if reply.end == "torn" and number == len(reply.events) - 1:
                 raw = raw[: len(raw) // 2]
             async for piece in self._pieces(raw):
@@ -212,13 +225,18 @@ def hear(reply: Reply) -> Heard:
     texts: dict[int, str] = {}
     early = True
     begun = False
+    stop: str | None = None
     for event in reply.events[: -1 if reply.end == "torn" else None]:
         match event["type"]:
             case "message_start" if begun:
                 break
             case "message_start":
-                begun = True
-            case "ping":
+                begun, stop = True, event["message"].get("stop_reason")
+                for index, block in enumerate(event["message"].get("content") or ()):
+                    heard.confirmed = list(heard.sealed)
+                    blocks[index] = _finish(block, "")
+                    _seal(heard, blocks[index], early=True)
+            case kind if kind not in EVENTS:
                 continue
             case _ if not begun or event["type"] == "error":
                 break
@@ -234,24 +252,37 @@ def hear(reply: Reply) -> Heard:
                 texts[event["index"]] += _grow(blocks[event["index"]], event["delta"])
             case "content_block_stop":
                 index = event["index"]
-                block = blocks[index] = _finish(blocks[index], texts.pop(index))
-                if block["type"] == "tool_use" and "INVALID_JSON" not in block["input"]:
-                    call = (block["name"], json.dumps(block["input"], sort_keys=True))
-                    heard.sealed.append(call)
-                    if early and block["input"]:
-                        heard.early.append(call)
+                blocks[index] = _finish(blocks[index], texts.pop(index))
+                _seal(heard, blocks[index], early=early)
             case "message_delta":
-                heard.stop = event["delta"].get("stop_reason")
-                if heard.stop == "tool_use":
-                    heard.confirmed = list(heard.sealed)
+                heard.stop = event["delta"].get("stop_reason") or heard.stop
             case "message_stop":
-                heard.whole = True
-                break
+                heard.whole, heard.stop = True, heard.stop or stop
+        if heard.stop == "tool_use":
+            heard.confirmed = list(heard.sealed)
+        if heard.whole:
+            break
     for index, block in blocks.items():
         cut = index in texts
         whole = _finish(block, texts[index] if reply.streamed else "") if cut else block
         heard.blocks.append((whole, not (cut and reply.streamed)))
     return heard
+
+
+EVENTS = {
+    *("message_start", "content_block_start", "content_block_delta", "content_block_stop"),
+    *("message_delta", "message_stop", "error"),
+}
+FIXED = {"text", "thinking", "redacted_thinking", "tool_use"}
+"""The blocks that no delta of an unknown kind may change, as the API would refuse them then."""
+
+
+def _seal(heard: Heard, block: dict[str, Any], *, early: bool) -> None:
+    if block["type"] == "tool_use" and "INVALID_JSON" not in block["input"]:
+        call = (block["name"], json.dumps(block["input"], sort_keys=True))
+        heard.sealed.append(call)
+        if early and block["input"]:
+            heard.early.append(call)
 
 
 def _grow(block: dict[str, Any], delta: dict[str, Any]) -> str:
@@ -264,7 +295,7 @@ def _grow(block: dict[str, Any], delta: dict[str, Any]) -> str:
             return str(delta["partial_json"])
         case "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
-        case _:
+        case kind if kind == "signature_delta" or block["type"] not in FIXED:
             block |= {name: value for name, value in delta.items() if name != "type"}
     return ""
 
@@ -274,8 +305,9 @@ def _finish(block: dict[str, Any], text: str) -> dict[str, Any]:
         return {**block, block["type"]: block[block["type"]] + text}
     if not block["type"].endswith("tool_use"):
         return block
+    text = text or json.dumps(block.get("input") or {})
     try:
-        value = json.loads(text or "{}", parse_constant=Decimal, object_pairs_hook=_unique)
+        value = json.loads(text, parse_constant=Decimal, object_pairs_hook=_unique)
         json.dumps(value)
     except (ValueError, TypeError, RecursionError):
         value = None
@@ -336,7 +368,7 @@ class Rig:
     reply = Reply
     hear = staticmethod(hear)
 
-    def __init__(self, folder: Path, loop: SkippingLoop) -> None:
+    def __init__(self, folder: Path, loop: SkippingLoop, url: str) -> None:
         self.journal = Journal.open(folder / "state", "one")
         self.journal._store._write.execute("PRAGMA synchronous=OFF")
         self.loop = loop
@@ -345,7 +377,8 @@ class Rig:
         self.effects: Counter[tuple[str, str]] = Counter()
         self.toggles: dict[str, Any] = dict(Schema.load().complete({"stall_seconds": 2}))
         self.workspace = folder
-        self.transport = Transport("https://model.test", "k" * 64)
+        self.transport = Transport(url, "k" * 64)
+        loop.run_until_complete(self.transport.load())
         submit = self.journal.submit
 
         async def counted(work: Callable[[], Any]) -> Any:
@@ -363,6 +396,7 @@ class Rig:
         self.runner = TurnRunner(self.journal, self.transport, Registry(stand_ins), self.workspace)
 
     def session(self) -> str:
+        self.api.issued = Issued()  # ids of calls come again in other sessions
         return self.journal.create_session()
 
     async def turn(
@@ -524,15 +558,32 @@ def _is(block: dict[str, Any], sent: dict[str, Any], *, ended: bool) -> bool:
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """The agent, with its model at the HTTP client's end."""
     loop = SkippingLoop()
-    rig = Rig(tmp_path_factory.mktemp("rig"), loop)
+    rig: Rig
 
     async def answer(_: Any, request: httpx2.Request) -> httpx2.Response:
         return await rig.api.answer(request)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx2.AsyncHTTPTransport, "handle_async_request", answer)
-        loop.run_until_complete(rig.transport.load())
+        rig = Rig(tmp_path_factory.mktemp("rig"), loop, "https://model.test")
         yield rig
         rig.close()
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def wired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """The agent, with its model behind a socket, over the way that it takes to the gateway."""
+    loop = SkippingLoop()
+    loop.grace = 0.005
+    rig: Rig
+    serving = loop.create_server(lambda: Connection(rig.api), "127.0.0.1", 0)
+    server = loop.run_until_complete(serving)
+    port = server.sockets[0].getsockname()[1]
+    rig = Rig(tmp_path_factory.mktemp("wired"), loop, f"http://127.0.0.1:{port}")
+    yield rig
+    rig.close()
+    server.close()
     loop.close()

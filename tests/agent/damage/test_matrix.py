@@ -4,99 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dcops.agent.model.sse import Decoder
+from .streams import COMMON, RARE, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from .streams import Events
 
 FOLDER = os.environ.get("DCOPS_STREAMS_DIR")
 STREAMS = sorted(Path(FOLDER).glob("*.sse")) if FOLDER else []
 FOLLOWED = 7
 """Every so many cases the conversation goes on after the damaged turn."""
 
-Events = list[dict[str, Any]]
-
 pytestmark = pytest.mark.slow
 
 
-@cache
-def _recorded(path: Path) -> list[Events]:
-    """The replies of a file; some hold several, one after the other."""
-    replies: list[Events] = []
-    decoder = Decoder()
-    for event in [*decoder.feed(path.read_bytes()), *decoder.end()]:
-        if event["type"] == "message_start":
-            replies.append([])
-        replies[-1].append(event)
-    return replies
-
-
-def _synthetic(say: Any) -> dict[str, Events]:
-    six = [say.call(f"c{n}", "probe", n=n) for n in range(6)]
-    between = [block for call in six[:3] for block in (say.text(f"now {call['id']}"), call)]
-    server = {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}}
-    found = {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []}
-    redacted = {"type": "redacted_thinking", "data": "xyz"}
-    fallback = {"type": "fallback", "from": {"model": "a"}, "to": {"model": "b"}}
-    return {
-        "six calls": say.reply(*six, stop="tool_use"),
-        "text between": say.reply(*between, stop="tool_use"),
-        "thinking before calls": say.reply(say.thinking("hm hm"), redacted, *six[:2], stop="tool_use"),
-        "thinking between calls": say.reply(
-            say.thinking("one", "s1"), six[0], say.thinking("", "s2"), six[1], stop="tool_use"
-        ),
-        "server tools": say.reply(say.text("look"), server, found, say.text("found it")),
-        "blocks after a call": say.reply(six[0], server, found, say.text("and"), six[1], stop="tool_use"),
-        "server tool left open": say.reply(say.text("look"), server, stop="pause_turn"),
-        "no argument": say.reply(say.raw("c", "probe", ""), stop="tool_use"),
-        "no argument, then more": say.reply(say.raw("c", "probe", ""), six[1], stop="tool_use"),
-        "bad inputs": say.reply(
-            say.raw("a", "probe", '{"n": 1'), say.raw("b", "probe", "[1]"), six[0], stop="tool_use"
-        ),
-        "another model goes on": say.reply(six[0], fallback, six[1], say.text("x"), stop="tool_use"),
-        "unknown tool": say.reply(say.call("c", "hammer", n=1), six[1], stop="tool_use"),
-        "calls, but no tool_use": say.reply(six[0], six[1], stop="end_turn"),
-        "tool_use, but no call": say.reply(say.text("so"), stop="tool_use"),
-        "tools that fail": say.reply(
-            say.call("a", "probe", fail=True),
-            say.call("b", "probe", **{"raise": True}),
-            six[1],
-            stop="tool_use",
-        ),
-        "one after the other": say.reply(
-            *(say.call(f"c{n}", "probe", n=n, lane="one", seconds=1) for n in range(3)), stop="tool_use"
-        ),
-        "large input": say.reply(
-            say.raw("c", "probe", '{"text": "' + "x" * 20_000 + '"}', size=500), stop="tool_use"
-        ),
-    }
-
-
-SYNTHETIC = [
-    "six calls",
-    "text between",
-    "thinking before calls",
-    "thinking between calls",
-    "server tools",
-    "blocks after a call",
-    "server tool left open",
-    "no argument",
-    "no argument, then more",
-    "bad inputs",
-    "another model goes on",
-    "unknown tool",
-    "calls, but no tool_use",
-    "tool_use, but no call",
-    "tools that fail",
-    "one after the other",
-    "large input",
-]
+OVER_A_SOCKET = ["thinking before calls", "blocks after a call", "no argument", "bad inputs"]
 
 
 def _end(stop: str) -> Events:
@@ -152,14 +80,17 @@ def _tools(calls: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
     return {name: keys for name, keys in tools.items() if name != "hammer"}
 
 
-async def _run(rig: Any, say: Any, events: Events) -> None:
-    """All cases of one stream: once with tools that have effects, and once with such that only read."""
+async def _run(rig: Any, say: Any, events: Events, *, both: bool = True) -> None:
+    """All cases of one stream, with tools that have effects and such that only read, `both` or in turn."""
     calls = rig.hear(rig.reply(events)).sealed
     tools = _tools(calls)
     rig.api.otherwise = lambda: rig.reply(say.reply(say.text("done")))
-    for readonly in ((), tools) if calls else ((),):
+    kinds: list[Iterable[str]] = [(), tools] if calls else [()]
+    for kind, readonly in enumerate(kinds):
         rig.use(tools, *readonly)
         for number, (name, place, damaged) in enumerate(_damaged(rig, say, events)):
+            if not both and number % len(kinds) != kind:
+                continue
             session = rig.session()
             told = await rig.turn(session, damaged)
             try:
@@ -178,10 +109,20 @@ async def _run(rig: Any, say: Any, events: Events) -> None:
 @pytest.mark.skipif(not STREAMS, reason="DCOPS_STREAMS_DIR names no folder of recorded streams")
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
 def test_a_recorded_stream_damaged_at_every_event(rig: Any, say: Any, path: Path) -> None:
-    for events in _recorded(path):
+    for events in recorded(path):
         rig.loop.run_until_complete(_run(rig, say, events))
 
 
-@pytest.mark.parametrize("name", SYNTHETIC)
+@pytest.mark.parametrize("name", COMMON)
 def test_a_made_stream_damaged_at_every_event(rig: Any, say: Any, name: str) -> None:
-    rig.loop.run_until_complete(_run(rig, say, _synthetic(say)[name]))
+    rig.loop.run_until_complete(_run(rig, say, COMMON[name](say)))
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_a_rare_stream_damaged_at_every_event(rig: Any, say: Any, name: str) -> None:
+    rig.loop.run_until_complete(_run(rig, say, RARE[name](say), both=False))
+
+
+@pytest.mark.parametrize("name", OVER_A_SOCKET)
+def test_a_stream_damaged_at_every_event_over_a_socket(wired: Any, say: Any, name: str) -> None:
+    wired.loop.run_until_complete(_run(wired, say, COMMON[name](say), both=False))

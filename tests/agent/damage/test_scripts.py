@@ -1,7 +1,7 @@
 """Whole conversations made up at random: replies, tools, damage, controls and toggles; the same must hold.
 
-`DCOPS_SCRIPTS=10000 pytest tests/agent/damage/test_scripts.py` tries as many others; without it a few hundred
-are tried, the same ones at every run.
+`DCOPS_SCRIPTS=10000 pytest tests/agent/damage/test_scripts.py` tries as many others (with
+`--hypothesis-seed=N` the same ones again); without it a few hundred are tried, the same ones at every run.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ import json
 import os
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SCRIPTS = int(os.environ.get("DCOPS_SCRIPTS", "250"))
+
+SHRINKING = 30
+"""Seconds in which a script that fails is made smaller; by itself that would take five minutes."""
 
 Block = dict[str, Any]
 
@@ -84,11 +90,15 @@ OTHERS = st.sampled_from(
     [
         {"type": "text", "text": "some words here"},
         {"type": "text", "text": " "},
+        {"type": "text", "text": ""},
         {"type": "thinking", "thinking": "hm", "signature": "signed"},
         {"type": "thinking", "thinking": "", "signature": "hidden"},
         {"type": "redacted_thinking", "data": "xyz"},
         {"type": "server_tool_use", "name": "web_search", "input": {}},
         {"type": "web_search_tool_result", "content": []},
+        {"type": "mcp_tool_use", "name": "ask", "server_name": "s", "input": {"query": "x"}},
+        {"type": "mcp_tool_result", "is_error": True, "content": []},
+        {"type": "compaction", "content": "so far"},
         {"type": "fallback", "from": {"model": "a"}, "to": {"model": "b"}},
         {"type": "hologram", "beam": 1},
     ]
@@ -197,8 +207,8 @@ class Stage:
         """The blocks with ids of their own; a server's result belongs to the call before it."""
         named: list[Block] = []
         for block in blocks:
-            if block["type"] == "web_search_tool_result":
-                if named and named[-1]["type"] == "server_tool_use":
+            if block["type"].endswith("tool_result"):
+                if named and named[-1]["type"] in {"server_tool_use", "mcp_tool_use"}:
                     named.append({**block, "tool_use_id": named[-1]["id"]})
                 continue
             self._named += 1
@@ -260,8 +270,17 @@ async def _play(rig: Any, say: Any, script: list[Asked]) -> None:
     assert rig.effects == {("work", "{}"): 1}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def soon_told() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hypothesis.internal.conjecture.engine.MAX_SHRINKING_SECONDS", SHRINKING)
+        yield
+
+
 @settings(
     max_examples=SCRIPTS,
+    phases=[Phase.generate, Phase.shrink],
+    report_multiple_bugs=False,
     derandomize="DCOPS_SCRIPTS" not in os.environ,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -184,12 +184,71 @@ def test_a_starts_input_is_never_believed(say: Any) -> None:
     assert _assemble(events)["content"][0]["input"] == {}
 
 
-def test_no_delta_changes_what_a_call_is(say: Any) -> None:
-    events = say.reply(say.call("c", "bash", n=1), stop="tool_use")
-    odd = {"type": "odd_delta", "id": "d", "name": "files", "input": {"n": 2}, "caller": {"type": "direct"}}
-    events.insert(2, {"type": "content_block_delta", "index": 0, "delta": odd})
-    caller = {"caller": {"type": "direct"}}
-    assert _assemble(events)["content"] == [{**say.call("c", "bash", n=1), **caller}]
+def test_an_input_that_came_in_its_start_is_taken_at_the_end_if_no_piece_comes(say: Any) -> None:
+    call = say.call("c", "bash", command="ls")
+    events = say.reply({**call, "caller": {"type": "direct"}, "json": ""}, stop="tool_use")
+    events[1]["content_block"] = {**call, "caller": {"type": "direct"}}
+    events.insert(2, {"type": "content_block_delta", "index": 0, "delta": PIECE | {"partial_json": ""}})
+    assembler = Assembler()
+    actions = [action for event in events for action in assembler.feed(event)]
+    assert actions[:3] == [
+        Started(0, {**call, "caller": {"type": "direct"}, "input": {}}),
+        Piece(0, "input", '{"command": "ls"}'),
+        Ended(0, {**call, "caller": {"type": "direct"}}),
+    ]
+
+
+PIECE = {"type": "input_json_delta"}
+
+
+@pytest.mark.parametrize("given", ["ls", ["ls"], 7])
+def test_an_input_in_its_start_that_is_no_object_is_a_fault(say: Any, given: Any) -> None:
+    events = say.reply(say.raw("c", "bash", ""), stop="tool_use")
+    events[1]["content_block"]["input"] = given
+    assert _assemble(events)["content"][0]["input"] == {"INVALID_JSON": json.dumps(given)}
+
+
+@pytest.mark.parametrize("given", [{}, {"input": None}, {"input": {}}])
+def test_a_call_whose_start_has_no_input_has_an_empty_one(say: Any, given: dict[str, Any]) -> None:
+    events = say.reply(say.raw("c", "bash", ""), stop="tool_use")
+    events[1]["content_block"] = {"type": "tool_use", "id": "c", "name": "bash", **given}
+    assert _assemble(events)["content"] == [say.call("c", "bash")]
+
+
+def test_content_that_is_there_when_a_reply_begins_is_told_like_any_other(say: Any) -> None:
+    message = say.reply()[0]["message"]
+    content = [say.text("so"), say.call("c", "bash", n=1)]
+    start = {"type": "message_start", "message": {**message, "content": content, "stop_reason": "tool_use"}}
+    assembler = Assembler()
+    actions = assembler.feed(start)
+    assert [type(action) for action in actions] == [Started, Piece, Ended, Started, Piece, Ended]
+    assert actions[-1] == Ended(1, content[1])
+    assert assembler.feed({"type": "message_stop"}) == [Stopped("tool_use", message["usage"])]
+    assert list(assembler.blocks.values()) == content
+
+
+def test_a_stop_reason_is_told_once_and_counters_do_not_take_it_back(say: Any) -> None:
+    events = say.reply(say.text("x"), stop="tool_use")
+    counters = {"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"output_tokens": 5}}
+    assembler = Assembler()
+    actions = [
+        action
+        for event in [*events[:-2], counters, events[-2], counters, events[-1]]
+        for action in assembler.feed(event)
+    ]
+    assert [action.reason for action in actions if isinstance(action, Stopped)] == ["tool_use"]
+    assert assembler.message["stop_reason"] == "tool_use"
+
+
+def test_a_delta_of_an_unknown_kind_does_not_change_what_is_sent_back(say: Any) -> None:
+    blocks = [say.thinking("hm"), say.text("x"), say.call("c", "bash", n=1)]
+    odd = {"type": "odd_delta", "id": "d", "text": "?", "signature": "?", "input": {"n": 2}, "odd": True}
+    events = []
+    for event in say.reply(*blocks, stop="tool_use"):
+        if event["type"] == "content_block_stop":
+            events.append({"type": "content_block_delta", "index": event["index"], "delta": odd})
+        events.append(event)
+    assert _assemble(events)["content"] == blocks
 
 
 def test_counters_overwrite_and_absent_ones_stay(say: Any) -> None:
