@@ -29,7 +29,7 @@ class Lane:
 
     @classmethod
     def of_file(cls, path: Path, *, shared: bool = False) -> Lane:
-        """The lane of a file or directory, the same under each of its paths; who only reads shares it."""
+        """The lane of a file or directory, the same through each symbolic link; who only reads shares it."""
         return cls(f"file {os.path.realpath(path)}", shared)
 
 
