@@ -95,11 +95,20 @@ def test_an_operation_that_runs_is_told_and_one_that_was_cut_is_a_problem(site: 
     place.journal.end()
 
 
-def test_toggles_that_the_instance_refuses_are_a_problem() -> None:
+@pytest.mark.parametrize(
+    ("reasons", "refused", "code", "told"),
+    [
+        ([], "max_tokens: -5 is too small", "DC-TOGGLES-REFUSED", "max_tokens: -5 is too small"),
+        (["the disk is low", "draining"], None, "DC-NOT-READY", "not ready: the disk is low; draining"),
+    ],
+)
+def test_what_the_instance_refuses_and_why_it_is_not_ready_are_problems(
+    reasons: list[str], refused: str | None, code: str, told: str
+) -> None:
     def client(_record: Any, *, timeout: float) -> Any:
         del timeout
-        seen = {"toggles": {"generation": 3, "digest": "", "error": "max_tokens: -5 is too small"}}
-        return SimpleNamespace(ready=lambda: (True, []), instance=lambda: seen)
+        seen = {"toggles": {"generation": 3, "digest": "", "error": refused}}
+        return SimpleNamespace(ready=lambda: (not reasons, reasons), instance=lambda: seen)
 
     current: Any = SimpleNamespace(
         serving="i1",
@@ -111,8 +120,8 @@ def test_toggles_that_the_instance_refuses_are_a_problem() -> None:
     place: Any = SimpleNamespace(name="dev", client=client)
     state, problems, _ = module._health(place, current)
     assert state == "degraded"
-    assert [(each.code, each.do) for each in problems] == [("DC-TOGGLES-REFUSED", "dcops logs dev")]
-    assert "max_tokens: -5 is too small" in problems[0].what
+    assert [(each.code, each.do) for each in problems] == [(code, "dcops logs dev")]
+    assert told in problems[0].what
 
 
 @pytest.mark.parametrize(

@@ -94,12 +94,12 @@ def key_reused() -> ServiceError:
 
 
 def unwritten(reason: str) -> ServiceError:
-    """The error for a journal that cannot be used just now: a full disk, a lock held too long."""
+    """The error for a journal that cannot be used just now: a full disk, a lock held too long, damage."""
     return ServiceError(
         503,
         "journal_unavailable",
         f"The journal cannot be used: {reason}.",
-        "Look at the disk of the state directory, then try again.",
+        "Look at the disk of the state directory, then try again; restore a backup of a damaged journal.",
         headers={"Retry-After": "1"},
     )
 

@@ -1,5 +1,7 @@
 """Sessions and errors over a real socket."""
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -130,6 +132,21 @@ def test_an_unknown_session_is_not_found(shared: Any, method: str, path: str) ->
     answer = shared.http.request(method, f"/v1/sessions/none{path}", json=body)
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "no_session"
+
+
+def test_a_damaged_journal_is_no_bug_and_says_what_to_do(listening: Any) -> None:
+    session = listening.session()
+    with closing(sqlite3.connect(listening.state / "journal.db")) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with (listening.state / "journal.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"x" * 4096 * 20)
+    for method, path in (("POST", "/v1/sessions"), ("GET", f"/v1/sessions/{session}")):
+        answer = listening.http.request(method, path, json={})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "journal_unavailable")
+        assert "malformed" in answer.json()["error"]["message"]
+        assert "restore a backup" in answer.json()["error"]["do"]
+    assert listening.answers("/healthz")
 
 
 @pytest.mark.parametrize(
