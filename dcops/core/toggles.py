@@ -230,5 +230,10 @@ def _unfit(code: str, name: str, text: str, declared: Mapping[str, Any]) -> Usag
     )
 
 
+def shown(value: Any) -> str:
+    """A value as people write it; None stands for the default."""
+    return "(default)" if value is None else _written(value)
+
+
 def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)

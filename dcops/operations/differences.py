@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dcops.core.environment import setting_changes
-from dcops.core.toggles import changes
+from dcops.core.toggles import changes, shown
 from dcops.operations.instances import open_streams
 from dcops.operations.steps.start import proxy_record
 
@@ -28,11 +27,11 @@ def revision_changes(current: Current, revision: Revision) -> list[str]:
         lines.append(f"release    {serving.revision.short} -> {revision.short}")
     before = serving.revision.configuration if serving else {}
     lines += [
-        f"setting    {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
+        f"setting    {change.name}: {shown(change.old)} -> {shown(change.new)}"
         for change in (setting_changes(before, revision.configuration) if serving else [])
     ]
     lines += [
-        f"toggle     {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
+        f"toggle     {change.name}: {shown(change.old)} -> {shown(change.new)}"
         for change in changes(current.toggles.values, revision.toggles)
     ]
     return lines
@@ -54,7 +53,7 @@ def proxy_changes(place: Place, current: Current) -> list[str]:
     # A proxy of an earlier version tells of no settings.
     before = current.proxied.settings if current.proxied else {}
     lines = [
-        f"proxy      {change.name}: {_shown(change.old)} -> {_shown(change.new)}"
+        f"proxy      {change.name}: {shown(change.old)} -> {shown(change.new)}"
         for change in (changes(before, wanted.settings) if before else [])
     ]
     moved = current.proxied is not None and current.proxied.spec.addresses[0] != wanted.spec.addresses[0]
@@ -71,9 +70,3 @@ def _cut(place: Place, current: Current) -> str:
     count = open_streams(place, users)
     said = {None: "open streams are cut", 0: "no stream is open now", 1: "1 open stream is cut"}
     return said.get(count, f"{count} open streams are cut")
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "(default)"
-    return value if isinstance(value, str) else json.dumps(value)

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from dcops.core.deployment import deployments, recorded_toggles, stopped
-from dcops.core.toggles import changes, digest
+from dcops.core.toggles import changes, digest, shown
 from dcops.operations.instances import toggle_document
 from dcops.records import access
 
@@ -249,19 +249,15 @@ def _files(current: Current, evidence: Evidence) -> Iterator[Drift]:
     if deployment is None:
         return
     for change in changes(current.toggles.values, evidence.toggles):
-        what = f"toggle {change.name}: {_shown(change.new)} in the files, {_shown(change.old)} in force"
+        what = f"toggle {change.name}: {shown(change.new)} in the files, {shown(change.old)} in force"
         apply = f"dcops toggle apply {name}"
         yield Drift("toggle", what, "deploy", apply, change.name, change.new, change.old)
     asked = evidence.configuration, evidence.proxy.settings
     before = deployment.revision.configuration, current.proxied.settings if current.proxied else {}
     for change in chain(changes(before[0], asked[0]), changes(before[1], asked[1]) if before[1] else ()):
-        what = f"setting {change.name}: {_shown(change.new)} in the files, {_shown(change.old)} in force"
+        what = f"setting {change.name}: {shown(change.new)} in the files, {shown(change.old)} in force"
         yield Drift("setting", what, "deploy", f"dcops deploy {name}", change.name, change.new, change.old)
     serves = deployment.revision.release
     if evidence.release and evidence.release != serves:
         what = f"the implementation is {evidence.release[:12]} now, {serves[:12]} serves"
         yield Drift("release", what, "deploy", f"dcops deploy {name}", "", evidence.release, serves)
-
-
-def _shown(value: Any) -> Any:
-    return "(default)" if value is None else value

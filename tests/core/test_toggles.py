@@ -203,3 +203,10 @@ def test_changes_tell_true_from_one_and_missing_from_null() -> None:
         ("d", None, None),
         ("e", None, 3),
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(None, "(default)"), (True, "true"), (5, "5"), ("off", "off"), (["a"], '["a"]')]
+)
+def test_values_are_shown_as_they_are_written(value: object, said: str) -> None:
+    assert toggles.shown(value) == said
