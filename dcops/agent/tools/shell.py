@@ -44,10 +44,16 @@ while :; do
 done
 """
 
-# The guard waits for the end of a pipe that only the agent holds. It is a child from before the exec, so that
-# `wait` in a command knows nothing of it.
+# The guard waits for the end of a pipe that only the agent holds, and kills what the agent would have killed.
+# It is a child from before the exec, so that `wait` in a command knows nothing of it.
 _GUARD = """
-{{ builtin read -r -u {life}; kill -KILL 0; }} >/dev/null 2>&1 {commands}<&- {ends}>&- &
+{{
+  builtin read -r -u {life}
+  for each in /proc/[0-9]*; do
+    [[ $each == /proc/$BASHPID || $(<$each/environ) != *{mark}=${mark}* ]] || kill -KILL ${{each#/proc/}}
+  done
+  kill -KILL 0
+}} >/dev/null 2>&1 {commands}<&- {ends}>&- &
 exec bash --noprofile --norc -c "$0" {life}<&-
 """
 
@@ -64,7 +70,8 @@ class End:
 class Shell:
     """One bash process with its group; one command at a time.
 
-    A guard in the group kills it when the agent dies without a chance to: no command outlives its agent.
+    A guard in the group kills it when the agent dies without a chance to, and what left the group: no command
+    outlives its agent, unless it left the group with an empty environment.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -97,7 +104,7 @@ class Shell:
     def _start(
         self, directory: Path, commands: int, life: int, ends: int, output: int
     ) -> subprocess.Popen[bytes]:
-        guard = _GUARD.format(life=life, commands=commands, ends=ends)
+        guard = _GUARD.format(life=life, commands=commands, ends=ends, mark=MARK)
         driver = _DRIVER.format(commands=commands, ends=ends)
         return subprocess.Popen(
             ["bash", "--noprofile", "--norc", "-c", guard, driver],

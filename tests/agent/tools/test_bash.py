@@ -316,16 +316,17 @@ def test_no_command_outlives_an_agent_that_is_killed(tmp_path: Path, wait_until:
 import asyncio, pathlib, sys
 from dcops.agent.tools.shell import Shell
 async def main():
-    async for item in Shell(pathlib.Path(sys.argv[1])).run("echo $$; sleep 5000 & sleep 5000"):
+    command = "setsid sleep 5000 & echo $$ $!; (trap '' TERM; sleep 5000) & sleep 5000"
+    async for item in Shell(pathlib.Path(sys.argv[1])).run(command):
         print(item.decode(), end="", flush=True)
 asyncio.run(main())
 """
     with subprocess.Popen([sys.executable, "-c", agent, tmp_path], stdout=subprocess.PIPE) as process:
         assert process.stdout
-        group = int(process.stdout.readline())
-        assert _is_group(group)
+        groups = [int(group) for group in process.stdout.readline().split()]
+        asyncio.run(wait_until(lambda: all(map(_is_group, groups))))
         process.kill()
-    asyncio.run(wait_until(lambda: not _is_group(group)))
+    asyncio.run(wait_until(lambda: not any(map(_is_group, groups))))
 
 
 def _is_group(group: int) -> bool:
