@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Kind: a\r\n\r\n"
-PACKED = gzip.compress(b"packed")
+PACKED = gzip.compress(b"packed", mtime=0)
 
 
 class Server:
@@ -301,7 +301,7 @@ def test_a_server_that_speaks_first_is_none_of_http() -> None:
         (b"HTTP/1.1 103 Early Hints\r\nX-Kind: early\r\n\r\n" + plain(b"late"), 200, b"late"),
         (CHUNKED + b"2\r\nhi\r\n0\r\nX-Kind: trailing\r\nContent-Encoding: gzip\r\n\r\n", 200, b"hi"),
         (
-            plain(gzip.compress(b"packed")).replace(b"\r\n", b"\r\nContent-Encoding: gzip\r\n", 1),
+            plain(gzip.compress(b"packed", mtime=0)).replace(b"\r\n", b"\r\nContent-Encoding: gzip\r\n", 1),
             200,
             b"packed",
         ),
