@@ -306,6 +306,7 @@ def test_a_server_that_speaks_first_is_none_of_http() -> None:
             b"packed",
         ),
     ],
+    ids=["no content", "not modified", "early hints", "trailers", "packed"],
 )
 def test_every_form_of_a_response_ends_and_leaves_its_connection(
     answer: bytes, status: int, body: bytes
