@@ -51,10 +51,7 @@ async def tool_runner(base_url: str, seconds: float, *, eager: bool) -> Ran:
             run_tools_eagerly=eager,
         )
         async for stream in runner:
-            arrived: list[float] = []
-            ran.arrived.append(arrived)
-            async for _ in stream:
-                arrived.append(time.monotonic())
+            ran.arrived.append([time.monotonic() async for _ in stream])
     ran.seconds = time.monotonic() - began
     return ran
 
