@@ -128,7 +128,7 @@ class Schema:
 
     def _check_each(self, values: Any) -> None:
         problems = [
-            f"{'.'.join(map(str, error.absolute_path)) or 'values'}: {error.message}"
+            f"{'.'.join(map(str, error.absolute_path)) or 'values'}: {_short(error.message)}"
             for error in self._validator.iter_errors(values)
         ]
         if problems:
@@ -151,6 +151,11 @@ class Schema:
         """The toggle without which this one has no effect, if that is off."""
         needed: str | None = self.properties[name].get("x-needs")
         return needed if needed and not complete[needed] else None
+
+
+def _short(message: str) -> str:
+    """A fault as it is acknowledged: it quotes the value, however long, and then says what is wrong."""
+    return message if len(message) <= 300 else f"{message[:150]} ... {message[-150:]}"
 
 
 def _exact_validator(document: Mapping[str, Any]) -> Any:

@@ -151,6 +151,14 @@ def test_what_a_session_set_never_breaks_its_turns_later() -> None:
         (document({}, digest="0" * 64), "digest"),
         (document({"unknown": 1}), "unknown"),
         (document([]), "object"),
+        (b"[" * 100_000, "not JSON"),
+        (document({})[:-1], "not JSON"),
+        (document({}, generation=10**30), "generation"),
+        (document({}, digest=None), "digest"),
+        (document(None), "object"),
+        (document({"max_tokens": 10**30}), "max_tokens"),
+        (document({"of_a_newer_release": True, "max_tokens": 40_000}), "of_a_newer_release"),
+        (document({"debug_logging": "x" * 10**6}), "is not of type 'boolean'"),
         (document({"max_tokens": 1024}), "must be less than max_tokens"),
         (document({"enforce_construction_prefix": True}), "needs use_xml_prompts"),
     ],
@@ -162,6 +170,7 @@ def test_a_bad_document_keeps_the_last_good_values_and_says_why(bad: bytes | Non
     toggles.offer(bad)
     assert toggles.current is good
     assert error in toggles.error
+    assert len(toggles.error) < 1000
     toggles.offer(document({"max_tokens": 60000}, generation=2))
     assert toggles.error is None
     assert toggles.current.values["max_tokens"] == 60000
