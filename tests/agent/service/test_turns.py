@@ -157,15 +157,19 @@ def test_a_turn_is_steered(shared: Any) -> None:
 
 
 def test_a_turn_keeps_the_toggles_it_started_with(agent: Any) -> None:
-    agent.model.script(agent.key, held("a"))
+    call = {"type": "tool_use", "name": "bash", "input": {"command": "true"}}
+    agent.model.script(agent.key, {"replies": [{"content": [call], "gate": "a", "stall_after": 2}]})
     session = agent.session()
     agent.turn(session, "hello")
-    agent.set_toggles(2, max_tokens=40_000)
+    agent.set_toggles(2, max_tokens=40_000, use_extended_output=False)
     agent.until(lambda: agent.report()["toggles"]["generation"] == 2)
-    assert agent.http.get("/v1/toggles").json()["pending"] == ["max_tokens"]
+    assert set(agent.http.get("/v1/toggles").json()["pending"]) == {"max_tokens", "use_extended_output"}
     agent.model.open_gate(agent.key, "a")
-    agent.until_end(session)
+    last = agent.until_end(session)[-1][0]
     agent.until(lambda: agent.http.get("/v1/toggles").json()["pending"] == [])
+    agent.run(session, "again", after=last)
+    before, behind, later = [request["body"]["max_tokens"] for request in agent.model.requests(agent.key)]
+    assert before == behind != later == 40_000
 
 
 def test_a_sessions_own_toggles_win(shared: Any) -> None:
