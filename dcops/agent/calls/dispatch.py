@@ -90,6 +90,11 @@ class Dispatch:
             self._begin(call)  # now, so that it shares the commit that the reply's own events wait for
         self._tasks[call.id] = asyncio.create_task(self._run(call, ticket, time.monotonic() + self._delay))
 
+    def forget(self, call: str) -> None:
+        """Frees the id of a call that never ran; the model made another one by it."""
+        if call not in self._tasks:
+            self.outcomes.pop(call, None)
+
     def refuse(self, call: str, outcome: Outcome) -> None:
         """Gives a call its outcome without running it."""
         if call not in self._tasks:

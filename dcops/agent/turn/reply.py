@@ -155,6 +155,7 @@ class Reply:
         if block["id"] in self._known:
             raise Fault("protocol_error", f"the model used the call id {block['id']} twice", mid_stream=True)
         self._known.add(block["id"])
+        self._dispatch.forget(block["id"])  # of a reply that was cut, and that the history does not have
         self._called.append(block["id"])
 
     def _seal(self, block: Block, fault: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 FOLDER = os.environ.get("DCOPS_STREAMS_DIR")
 STREAMS = sorted(Path(FOLDER).glob("*.sse")) if FOLDER else []
+REQUESTS = 12
+"""More than a turn takes whose replies all break off."""
+
 FOLLOWED = 7
 """Every so many cases the conversation goes on after the damaged turn."""
 
@@ -96,6 +100,7 @@ async def _run(rig: Any, say: Any, events: Events, *, both: bool = True) -> None
             try:
                 told.hold()
                 assert told.turn.state == "done"
+                assert rig.hear(damaged).stop or len(rig.api.requests) > 1, "what was cut is no reply"
                 assert rig.effects == {call: n for call, n in told.proven().items() if call[0] in tools}
                 if number % FOLLOWED == 0:
                     following = await rig.turn(session, rig.reply(say.reply(say.text("here"))))
@@ -104,6 +109,33 @@ async def _run(rig: Any, say: Any, events: Events, *, both: bool = True) -> None
             except AssertionError as error:
                 error.add_note(f"{name} at event {place} of {len(events)}; only read: {[*readonly]}")
                 raise
+
+
+def _renamed(events: Events, number: int) -> Events:
+    """The same events; a call has another id each time that it is made."""
+    return [
+        {**event, "content_block": {**block, "id": f"{block['id']}_{number}"}}
+        if "id" in (block := event.get("content_block", {}))
+        else event
+        for event in events
+    ]
+
+
+async def _never_better(rig: Any, say: Any, events: Events) -> None:
+    """The same damage again and again, by calls of other ids: the turn ends by itself."""
+    rig.use(_tools(rig.hear(rig.reply(events)).sealed))
+    for name, place, damaged in _damaged(rig, say, events):
+        rig.api.otherwise = lambda reply=damaged: replace(
+            reply, events=_renamed(reply.events, len(rig.api.requests))
+        )
+        told = await rig.turn(rig.session(), max_requests_per_turn=REQUESTS)
+        heard = rig.hear(damaged)
+        try:
+            told.hold()
+            assert told.turn.state != "limited" or heard.stop == "tool_use"
+        except AssertionError as error:
+            error.add_note(f"{name} at event {place} of {len(events)}")
+            raise
 
 
 @pytest.mark.skipif(not STREAMS, reason="DCOPS_STREAMS_DIR names no folder of recorded streams")
@@ -126,3 +158,8 @@ def test_a_rare_stream_damaged_at_every_event(rig: Any, say: Any, name: str) -> 
 @pytest.mark.parametrize("name", OVER_A_SOCKET)
 def test_a_stream_damaged_at_every_event_over_a_socket(wired: Any, say: Any, name: str) -> None:
     wired.loop.run_until_complete(_run(wired, say, COMMON[name](say), both=False))
+
+
+@pytest.mark.parametrize("name", ["thinking before calls", "no argument"])
+def test_a_model_that_never_gets_better_is_given_up(rig: Any, say: Any, name: str) -> None:
+    rig.loop.run_until_complete(_never_better(rig, say, COMMON[name](say)))

@@ -193,6 +193,15 @@ def test_a_call_id_said_twice_runs_once_and_its_reply_is_asked_for_again(house: 
     assert len(house.customs("tool.started")) == 1
 
 
+def test_a_call_id_is_free_again_if_its_call_was_cut_and_is_not_in_the_history(house: Any, say: Any) -> None:
+    house.use(Registry([Probe()]))
+    reply = say.reply(say.call("c", "probe", n="a"), stop="tool_use")
+    turn = asyncio.run(house.turn("go", reply[:3], reply, say.reply(say.text("done"))))
+    assert turn.state == "done"
+    assert house.results()["c"]["content"][0]["text"] == "ran a"
+    assert house.problems() == []
+
+
 @pytest.mark.parametrize("stop", ["end_turn", "stop_sequence", "something_new"])
 def test_an_unknown_or_plain_stop_ends_the_turn_with_its_name(house: Any, say: Any, stop: str) -> None:
     turn = asyncio.run(house.turn("hi", say.reply(say.text("hello"), stop=stop)))
