@@ -116,10 +116,9 @@ class Dispatch:
     async def cancel(self, reason: str) -> None:
         """Ends what runs, within the time that tools have for it; every call gets its outcome."""
         self._reason = reason
-        running = [task for task in self._tasks.values() if not task.done()]
-        for task in running:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         for call in self._tasks:  # a task that was cancelled before its first step never ran at all
             self._settle(call, not_executed(reason), "not_run")
 
