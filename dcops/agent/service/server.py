@@ -67,7 +67,7 @@ class Server:
                 build_app(self._instance),
                 backlog=BACKLOG,
                 loop="asyncio",
-                http="h11",
+                http="httptools",
                 ws="none",
                 lifespan="off",
                 log_config=None,
