@@ -46,13 +46,14 @@ class Signal:
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Whether something was committed since the last call; false when the time was up first."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._rung.wait()
-        except TimeoutError:
-            return False
+        if seconds is None:
+            await self._rung.wait()
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._rung.wait(), seconds)
+        rung = self._rung.is_set()
         self._rung.clear()
-        return True
+        return rung
 
 
 class Changes:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 GATHER = 0.04
 """Seconds between two writes of text: rows, frames and commits are bounded, however fast a model writes."""
 
+TICK = 0.01
+"""Seconds between the moments at which turns write text: those of one moment share a commit."""
+
 
 class Recorder:
     """Writes a turn's events, messages and notes in their order.
@@ -108,15 +111,13 @@ class Recorder:
         self._writer = None
 
     async def _gather(self) -> None:
-        """Waits for more, unless somebody waits for the write or no text was written just now.
-
-        All turns wait for the same moments, so that their writes share a commit.
-        """
+        """Waits for more, unless somebody waits for the write or no text was written just now."""
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        if now - self._wrote_text < GATHER and not self._flushes:
+        due = self._wrote_text + GATHER
+        due -= due % TICK
+        if loop.time() < due and not self._flushes:
             self._hurry = loop.create_future()
-            timer = loop.call_at(now - now % GATHER + GATHER, _resolve, self._hurry)
+            timer = loop.call_at(due, _resolve, self._hurry)
             await self._hurry
             timer.cancel()
             self._hurry = None
