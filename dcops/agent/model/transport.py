@@ -73,6 +73,7 @@ class Transport:
         finally:
             gc.enable()
         gc.freeze()  # nor is any of it looked at later
+        gc.set_threshold(10_000, 20, 100)  # nor at the rest that often: each look holds up all sessions
 
         self._sdk = anthropic
         self._client = anthropic.AsyncAnthropic(
@@ -139,24 +140,30 @@ class Transport:
     async def _sent(self, request: Request, *, stream: bool) -> AsyncIterator[httpx2.Response]:
         import httpx2  # noqa: PLC0415
 
-        begun = False
+        response = None
         try:
-            async with self._client.messages.with_streaming_response.create(
-                **request.body,
-                stream=stream,
-                extra_headers={"anthropic-beta": ",".join(request.betas)} if request.betas else None,
-                timeout=httpx2.Timeout(None, connect=CONNECT),
-            ) as reply:
-                begun = True
-                yield reply.http_response
+            # Of what the SDK answers only this is kept: the rest has the request, several times over.
+            response = (
+                await self._client.messages.with_raw_response.create(
+                    **request.body,
+                    stream=stream,
+                    extra_headers={"anthropic-beta": ",".join(request.betas)} if request.betas else None,
+                    timeout=httpx2.Timeout(None, connect=CONNECT),
+                )
+            ).http_response
+            yield response
         except self._sdk.APIStatusError as error:
             raise _refused(error) from error
         except self._sdk.APIError as error:
-            raise Fault("connection_error", _reason(error), mid_stream=begun) from error
+            raise Fault("connection_error", _reason(error)) from error
         except httpx2.HTTPError as error:
+            begun = response is not None
             raise Fault(
                 "stream_broken", f"the reply broke off: {_reason(error)}", mid_stream=begun
             ) from error
+        finally:
+            if response is not None:
+                await response.aclose()
 
     async def _events(
         self, response: httpx2.Response, limit: asyncio.Timeout, stall: float

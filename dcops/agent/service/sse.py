@@ -66,14 +66,14 @@ class EventStream:
         with self._journal.follow(self._session) as news, self._nudged(news):
             news.ring()
             while await news.wait():
-                if rows := news.take(self._after):
-                    yield self._told(rows)
+                if frames := self._told(news.take(self._after)):
+                    yield frames
                     continue
                 # Asked before reading: what a turn wrote until it ended is then in this read at the latest.
                 last = self._last_frame()
-                if rows := self._read():
+                if frames := self._told(self._read()):
                     news.ring()  # there may be more
-                    yield self._told(rows)
+                    yield frames
                 elif last is not None:
                     if last:
                         yield last
@@ -85,7 +85,9 @@ class EventStream:
         rows = self._journal.encoded_events(self._session, self._after, BATCH, BATCH_BYTES)
         return _joined(rows) if len(rows) == BATCH else rows
 
-    def _told(self, rows: list[Row]) -> bytes:
+    def _told(self, rows: list[Row] | None) -> bytes:
+        if not rows:
+            return b""
         self._after = rows[-1][0]
         return self._said(b"".join(b"id: %d\ndata: %s\n\n" % row for row in rows))
 
