@@ -137,10 +137,9 @@ def test_the_reader_does_not_wait_for_tools_and_tools_not_for_each_other(house: 
     probe = Probe()
     house.use(Registry([probe]))
     calls = [say.call(f"c{n}", "probe", n=str(n), seconds=0.3) for n in range(6)]
-    began = time.monotonic()
     asyncio.run(house.turn("go", say.reply(*calls, stop="tool_use"), say.reply(say.text("done"))))
-    assert time.monotonic() - began < 1.0
-    assert max(probe.began.values()) - min(probe.began.values()) < 0.2
+    told = [event.data["name"] for event in house.events if event.type == "CUSTOM"]
+    assert told.index("tool.finished") > max(n for n, name in enumerate(told) if name == "tool.started")
     assert len(house.customs("tool.progress")) == 6
 
 
@@ -399,11 +398,10 @@ def _forever() -> asyncio.Future[None]:
     return asyncio.get_running_loop().create_future()
 
 
-async def _stop(house: Any, task: asyncio.Task[None]) -> float:
-    began = time.perf_counter()
+async def _stop(house: Any, task: asyncio.Task[None]) -> None:
     assert house.journal.request_control(house.session, "stop")
-    await task
-    return time.perf_counter() - began
+    async with asyncio.timeout(10):  # what it stops would take longer; how long it takes is benchmarked
+        await task
 
 
 @pytest.mark.parametrize("position", [0, 1, 3, 8, 14])
@@ -414,7 +412,7 @@ def test_a_stop_while_the_model_writes_is_quick_and_clean(
         house.use(Registry([Probe("look", Effect.READONLY), Probe("act")]))
         turn, task = house.begin("go", [*_story(say)[:position], _forever])
         await wait_until(lambda: house.model.requests)
-        assert await _stop(house, task) < 0.25
+        await _stop(house, task)
         assert house.journal.turn(turn.id).state == "stopped"
         assert house.model.closed == 1
 
@@ -435,7 +433,7 @@ def test_a_stop_while_tools_run_kills_them_and_says_what_became_of_them(
         ]
         _, task = house.begin("go", say.reply(*calls, stop="tool_use"))
         await wait_until(lambda: house.customs("tool.output") and len(house.customs("tool.finished")) == 1)
-        assert await _stop(house, task) < 0.25
+        await _stop(house, task)
 
     asyncio.run(test())
     texts = {call: result["content"][0]["text"] for call, result in house.results().items()}
@@ -487,7 +485,7 @@ def test_a_paused_turn_can_be_stopped(house: Any, say: Any, wait_until: Any) -> 
         _, task = house.begin("go", [_forever, *say.reply()])
         house.journal.request_control(house.session, "pause")
         await wait_until(lambda: house.customs("paused"))
-        assert await _stop(house, task) < 0.25
+        await _stop(house, task)
 
     asyncio.run(test())
 
