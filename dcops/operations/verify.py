@@ -17,7 +17,7 @@ from dcops.operations.steps.start import ensure_model, retire_model
 from dcops.operations.steps.verify import EngineTwin, own_checks, target_of
 from dcops.operations.sweep import sweep
 from dcops.operations.tidy import temporary
-from dcops.verification.runner import run_suites
+from dcops.verification.runner import check_suites, run_suites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,10 +43,12 @@ def verify(world: World, request: VerifyRequest) -> VerificationReport:
     """Start a twin of what serves, run the suites against it, remove it; what serves is not touched.
 
     Raises:
+        UsageError: There is no such suite.
         NotFound: Nothing serves.
         PreconditionMissing: The environment is down, or an operation is unfinished.
         OperationFailed: The twin does not start.
     """
+    check_suites(request.suites)
     place = world.open(request.environment)
     with interruptible(), place.lock.acquire("verify", wait=10.0):
         current = observe(place)

@@ -190,14 +190,23 @@ class _Child:
         return "\n".join(self._output.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _suite_files(suites: Sequence[str]) -> list[Path]:
+def check_suites(suites: Sequence[str]) -> None:
+    """Refuse suites that do not exist.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
     known = (*SUITES, LIVE)
     for suite in suites:
         if suite not in (*known, CHECKS):
             raise UsageError(
                 "DC-SUITE-UNKNOWN", f"There is no suite {suite!r}.", do=f"Use one of {', '.join(known)}."
             )
-    return [SUITES_DIRECTORY / f"{suite}.py" for suite in known if suite in suites]
+
+
+def _suite_files(suites: Sequence[str]) -> list[Path]:
+    check_suites(suites)
+    return [SUITES_DIRECTORY / f"{suite}.py" for suite in (*SUITES, LIVE) if suite in suites]
 
 
 def _existing(paths: Sequence[Path]) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dcops.errors import DcopsError, NotFound, OperationFailed, PreconditionMissing
+from dcops.errors import DcopsError, NotFound, OperationFailed, PreconditionMissing, UsageError
 from dcops.operations.backup import create_backup
 from dcops.operations.deploy import DeployRequest, plan
 from dcops.operations.lifecycle import down, restart, start, stop
@@ -32,6 +32,11 @@ def test_what_was_stopped_starts_again_as_it_was(site: Site) -> None:
     assert site.look().serving == serving
     assert site.get("/v1/instance")["instance"] == serving
     assert [entry.kind for entry in site.look().entries] == ["deploy", "stop", "start"]
+
+
+def test_verify_refuses_an_unknown_suite_before_anything_else(site: Site) -> None:
+    with pytest.raises(UsageError, match="nope"):
+        verify(site.world, VerifyRequest("nowhere", suites=("smoke", "nope")))
 
 
 def test_verify_says_at_once_that_the_environment_is_down(site: Site) -> None:
