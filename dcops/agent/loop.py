@@ -71,6 +71,10 @@ class TurnRunner:
         task.add_done_callback(lambda _: self._forget(turn))
         return task
 
+    def lose(self, turn: Turn) -> None:
+        """Has `recover` close a turn of this instance that could not be started."""
+        self._lost.append(turn)
+
     def _forget(self, turn: Turn) -> None:
         if not self._tasks.pop(turn.id).result():
             self._lost.append(turn)

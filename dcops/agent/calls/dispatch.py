@@ -11,6 +11,7 @@ import structlog
 
 from .. import events
 from ..model.history import Outcome, interrupted, not_executed
+from ..tools.output import plain_text
 from .execution import Execution
 from .lanes import Lanes
 from .live import Live
@@ -100,11 +101,6 @@ class Dispatch:
         if call not in self._tasks:
             self._settle(call, outcome, "not_run")
 
-    @property
-    def begun(self) -> bool:
-        """Whether any call was started, and so may have had effects."""
-        return bool(self._tasks)
-
     async def settled(self) -> dict[str, Outcome]:
         """The outcomes, once every call that was started has its own."""
         if self._tasks:
@@ -153,9 +149,15 @@ class Dispatch:
         self._note(write)
 
     async def _execute(self, call: Call) -> None:
+        try:
+            context = self.context(call.id)
+        except OSError as error:  # an earlier call may have taken the workspace away
+            told = not_executed(plain_text(f"the workspace cannot be used ({error})"))
+            self._settle(call.id, told, "not_run")
+            return
         self._emit(events.custom("tool.started", {"call": call.id}))
         began = time.monotonic()
-        execution = Execution(call, self.context(call.id), self._live(call.id, call.tool), self._emit)
+        execution = Execution(call, context, self._live(call.id, call.tool), self._emit)
         status, exit_code, directory = "cancelled", None, None
         try:
             result = await execution.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 POLL = 0.02
 """Seconds between two looks at what other processes committed; only while somebody waits."""
 
-TAIL = 256
-"""Rows that a bell keeps for its waiter; who has not come by then reads them from the store."""
+TAIL = 64 * 1024
+"""Bytes that a bell keeps for its waiter; who has not come by then reads them from the store."""
 
 Row = tuple[int, bytes]
 """A number that grows by one from row to row of a topic, and what was committed under it."""
@@ -26,11 +27,13 @@ class Signal:
     def __init__(self) -> None:
         self._rung = asyncio.Event()
         self._rows: list[Row] | None = []
+        self._size = 0
         self.loop = asyncio.get_running_loop()
 
     def ring(self, rows: Sequence[Row] | None = None) -> None:
         """Wakes the waiter, with these rows or to look for himself; for the thread of its loop."""
-        if rows is None or self._rows is None or len(self._rows) + len(rows) > TAIL:
+        self._size += sum(len(data) for _, data in rows or ())
+        if rows is None or self._rows is None or self._size > TAIL:
             self._rows = None
         else:
             self._rows += rows
@@ -38,7 +41,7 @@ class Signal:
 
     def take(self, after: int) -> list[Row] | None:
         """The rows behind number `after`; None when the store may have others, so that it must be read."""
-        rows, self._rows = self._rows, []
+        rows, self._rows, self._size = self._rows, [], 0
         if rows is None:
             return None
         rows = [row for row in rows if row[0] > after]
@@ -107,7 +110,11 @@ class Changes:
         try:
             while self._signals:
                 await asyncio.sleep(POLL)
-                version = self._version()
+                try:
+                    version = self._version()
+                except sqlite3.OperationalError:  # a disk fault may pass; who waits sees it, and may end
+                    self._ring()
+                    continue
                 if version != self._seen:
                     self._seen = version
                     self._ring()

@@ -339,8 +339,8 @@ class Journal:
     def is_steered(self, turn: Turn) -> bool:
         """Whether the user added something that the turn has not taken yet."""
         with self._store.transaction() as db:
-            sql = "SELECT 1 FROM controls WHERE turn = ? AND kind = 'steer'"
-            return db.execute(sql, (turn.id,)).fetchone() is not None
+            sql = "SELECT kind, payload FROM controls WHERE turn = ? AND kind = 'steer'"
+            return any(control_of(row).input for row in db.execute(sql, (turn.id,)))
 
     def orphans(self) -> Iterator[Turn]:
         """Running turns whose owner is dead, one after the other.
@@ -501,19 +501,22 @@ class Journal:
 
     def take_controls(self, turn: Turn) -> list[Control]:
         """What was asked of a turn since the last call, in order; for its owner."""
-        if not self._store.read("SELECT 1 FROM controls WHERE turn = ? LIMIT 1", turn.id):
-            return []
-        with self._store.transaction() as db:
+        with self._store.transaction() as db:  # it sees also what shares its commit
             rows = db.execute("SELECT kind, payload FROM controls WHERE turn = ? ORDER BY id", (turn.id,))
             controls = [control_of(row) for row in rows]
             db.execute("DELETE FROM controls WHERE turn = ?", (turn.id,))
         return controls
 
+    def new_controls(self, turn: Turn) -> list[Control]:
+        """Like `take_controls`, but waits for no writer where nothing was asked."""
+        asked = self._store.read("SELECT 1 FROM controls WHERE turn = ? LIMIT 1", turn.id)
+        return self.take_controls(turn) if asked else []
+
     async def watch_control(self, turn: Turn) -> AsyncIterator[Control]:
         """Each control as it is asked for, without end; for the turn's owner."""
         with self._changes.watch(f"control {turn.id}") as signal:
             while True:
-                for control in self.take_controls(turn):
+                for control in self.new_controls(turn):
                     yield control
                 await signal.wait()
 

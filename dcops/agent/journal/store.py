@@ -121,7 +121,7 @@ class Store:
         """Runs `work` in the writing thread, in the order of submission, and returns when it is on disk.
 
         What was submitted while the disk was busy shares one commit; the failure of one undoes only that one.
-        The others then run again, so `work` must do nothing but write here.
+        They all run again then, so `work` must do nothing but write here.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._queueing:

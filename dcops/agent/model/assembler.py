@@ -181,7 +181,7 @@ class Assembler:
         self._join(index)
         self.open.remove(index)
         block = self.blocks[index]
-        text = self._pieces[index]["input"].getvalue()
+        text = self._pieces.pop(index)["input"].getvalue()
         if "input" not in block or not (text or block["type"].endswith("tool_use")):
             return [Ended(index, block)]
         actions: list[Action] = []

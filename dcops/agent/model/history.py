@@ -120,7 +120,7 @@ def fates(
 
 
 def for_request(messages: Sequence[Message]) -> list[Message]:
-    """The history as it is sent: neighbouring messages of one role joined, results of calls first."""
+    """The history as it is sent: neighbouring messages of one role joined."""
     joined: list[Message] = []
     for message in messages:
         if joined and joined[-1]["role"] == message["role"]:

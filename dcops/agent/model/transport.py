@@ -73,7 +73,7 @@ class Transport:
         finally:
             gc.enable()
         gc.freeze()  # nor is any of it looked at later
-        gc.set_threshold(10_000, 20, 100)  # nor at the rest that often: each look holds up all sessions
+        gc.set_threshold(10_000, 10, 10)  # nor at the rest that often: each look holds up all sessions
 
         self._sdk = anthropic
         self._client = anthropic.AsyncAnthropic(
@@ -170,7 +170,7 @@ class Transport:
     ) -> AsyncIterator[dict[str, Any]]:
         clock = asyncio.get_running_loop().time
         patience = stall / 10  # what setting the alarm for each event would cost, is saved
-        heard = clock()
+        heard = -math.inf  # the first event sets the alarm anew: the head may have taken most of the time
         decoder = Decoder()
         try:
             async for chunk in response.aiter_bytes():
@@ -239,7 +239,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _is_message(reply: Any) -> bool:
     blocks = reply.get("content") if isinstance(reply, dict) else None
-    return isinstance(blocks, list) and all(isinstance(block, dict) and "type" in block for block in blocks)
+    return isinstance(blocks, list) and all(
+        isinstance(block, dict) and isinstance(block.get("type"), str) for block in blocks
+    )
 
 
 def _reason(error: BaseException) -> str:

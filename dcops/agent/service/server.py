@@ -67,7 +67,7 @@ class Server:
                 build_app(self._instance),
                 backlog=BACKLOG,
                 loop="asyncio",
-                http="httptools",
+                http="h11",
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -162,6 +162,7 @@ class Server:
                 return EXIT_DONE
             if instance.roles.must_close_turns:
                 await instance.turns.close()
+                await asyncio.sleep(0.01)  # a turn that is just being written is there a moment later
                 continue
             with suppress(TimeoutError):
                 await asyncio.wait_for(instance.pulse.next(), LOOK_SECONDS)

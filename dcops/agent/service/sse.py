@@ -34,7 +34,8 @@ class EventStream:
 
     The journal is the source, so that it does not matter which instance runs the turn: what this process
     has just committed comes with its bell, anything else is read there. That happens when the client has
-    taken the earlier events: a slow client holds one batch and no queue, and gets joined what it missed.
+    taken the earlier events: a slow client holds one batch and what its bell keeps, and gets joined what it
+    missed.
 
     Args:
         instance: Where the stream is served; when it goes away, so does the stream.
@@ -70,6 +71,7 @@ class EventStream:
                     yield frames
                     continue
                 # Asked before reading: what a turn wrote until it ended is then in this read at the latest.
+                await asyncio.sleep(0)  # a socket that takes all, or is gone, never makes this wait
                 last = self._last_frame()
                 if frames := self._told(self._read()):
                     news.ring()  # there may be more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,7 +31,7 @@ class Turns:
 
     Args:
         journal: Where turns are written.
-        runner: What runs them; it tells `seen` each event.
+        runner: What runs them.
         metrics: What counts them.
         pulse: Beats when a turn has ended.
         limit: How many may run at the same time.
@@ -95,7 +96,11 @@ class Turns:
         try:
             turn = await self._journal.submit(write)
             if turn.fresh:
-                self._run(turn, toggles)
+                try:
+                    self._run(turn, toggles)
+                except Exception:  # it stands in the journal as running: or nobody would ever close it
+                    self._runner.lose(turn)
+                    raise
         except NoSession:
             raise no_session(session) from None
         except TurnRunning as error:
@@ -121,8 +126,12 @@ class Turns:
 
     def _ended(self, turn: Turn) -> None:
         del self._pinned[turn.id]
-        ended = self._journal.turn(turn.id)
-        self._metrics.turn_ended(turn.id, ended.state if ended else "removed")
+        try:
+            ended = self._journal.turn(turn.id)
+            state = ended.state if ended else "removed"
+        except sqlite3.Error:  # which may be why it ended
+            state = "lost"
+        self._metrics.turn_ended(turn.id, state)
         self._pulse.beat()
 
     async def close(self) -> None:

@@ -136,6 +136,10 @@ class Conversation:
         closing = history.closing(last, self._dispatch.outcomes, (), reason)
         self._transcript.say({**closing, "content": [*closing["content"], *self._wishes.take()]})
 
+    def let_go(self) -> None:
+        """Forgets who knows it; for a turn that is over, see `TurnRun.run`."""
+        del self._dispatch, self._look
+
     def _heed(self) -> bool:
         """Whether the user added something that no request carries yet; now the next one does."""
         self._look()
@@ -166,7 +170,8 @@ class Conversation:
                 if _is_cancelled():
                     raise asyncio.CancelledError from fault
                 if not reply.over():
-                    await self._mend(reply, fault)
+                    if not await self._mend(reply, fault):
+                        raise  # not there: a frame of the traceback would hold the fault, in a circle
                     continue
             self._attempts.succeeded()
             return reply
@@ -204,12 +209,12 @@ class Conversation:
         self._recorder.emit(events.custom("usage", usage))
         self._recorder.note(lambda: journal.count_tokens(tokens))
 
-    async def _mend(self, reply: Reply, fault: Fault) -> None:
-        """Gets ready to ask the model again; raises the fault if that is of no use."""
+    async def _mend(self, reply: Reply, fault: Fault) -> bool:
+        """Gets ready to ask the model again; false if that is of no use."""
         await self._dispatch.settled()  # what was proven runs to its end: only a stop breaks calls off
         again = self._attempts.after(fault, begun=reply.begun)
         if again is None:
-            raise fault
+            return False
         log.info("retry", session=self._turn.session, turn=self._turn.id, code=fault.code)
         if reply.begun:
             self._go_on_behind(reply, str(fault))
@@ -217,6 +222,7 @@ class Conversation:
         told = {"attempt": again.attempt, "reason": again.reason, "seconds": round(again.seconds, 3)}
         self._recorder.emit(events.custom("retry", told))
         await asyncio.sleep(again.seconds)
+        return True
 
     def _go_on_behind(self, reply: Reply, reason: str) -> None:
         """Keeps what came of a reply, since it was shown and its calls have run, and asks for the rest."""

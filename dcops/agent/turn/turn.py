@@ -68,7 +68,15 @@ class TurnRun:
         finally:
             if self._timer:
                 self._timer.cancel()
+            if self._work.done():  # or the loop itself is ending
+                self._let_go()
         return True
+
+    def _let_go(self) -> None:
+        # All of these know each other: in a circle the whole history would stay until garbage is looked for.
+        self._broken_off = self._broken_off or Ending("done", "", ())  # there is nothing left to break off
+        self._conversation.let_go()
+        del self._work, self._conversation, self._recorder, self._wishes
 
     async def _ended(self) -> bool:
         """Whether the turn is over once its work is; not if the user added something in the last moment."""
@@ -108,7 +116,7 @@ class TurnRun:
 
     def _look(self) -> None:
         """Obeys what came in the last moment."""
-        for control in self._journal.take_controls(self.turn):
+        for control in self._journal.new_controls(self.turn):
             self._control(control)
 
     def _control(self, control: Control) -> None:

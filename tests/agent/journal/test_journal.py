@@ -412,3 +412,26 @@ def test_no_turn_starts_when_the_tokens_of_the_day_are_used_up(journal: Journal)
         journal.start_turn(session, "b", daily_tokens=100)
     assert journal.start_turn(session, "a", "key", daily_tokens=100).id == first.id
     assert journal.start_turn(session, "b", daily_tokens=0).fresh
+
+
+def test_what_is_asked_in_the_commit_that_ends_a_turn_is_taken(journal: Journal) -> None:
+    session = journal.create_session()
+    turn = journal.start_turn(session, "a")
+
+    def together() -> list[Control]:
+        journal.request_control(session, "steer", {"input": "late"})
+        return journal.take_controls(turn)
+
+    async def test() -> list[Control]:
+        return await journal.submit(together)
+
+    assert asyncio.run(test()) == [Control("steer", "late")]
+
+
+def test_only_words_steer_a_turn(journal: Journal) -> None:
+    session = journal.create_session()
+    turn = journal.start_turn(session, "a")
+    journal.request_control(session, "steer", {"other": "words"})
+    assert not journal.is_steered(turn)
+    journal.request_control(session, "steer", {"input": "words"})
+    assert journal.is_steered(turn)

@@ -7,7 +7,7 @@ import contextlib
 import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -453,3 +453,27 @@ def test_limits_of_a_model_are_asked_of_the_models_endpoint() -> None:
     assert limits == replace(model("claude-sonnet-5"), max_output=5_000)
     assert asked[0].startswith(b"get /v1/models/claude-sonnet-5 ")
     assert b"authorization: bearer " + b"k" * 64 in asked[0]
+
+
+def test_the_first_event_gives_the_next_one_its_whole_time() -> None:
+    """However much of the time the head of the reply took."""
+
+    class Response:
+        async def aiter_bytes(self) -> AsyncIterator[bytes]:
+            yield b'data: {"type": "ping"}\n\n'
+
+    class Limit:
+        moments: ClassVar[list[float]] = []
+
+        def reschedule(self, when: float) -> None:
+            self.moments.append(when)
+
+    async def test() -> float:
+        now = asyncio.get_running_loop().time()
+        response: Any = Response()
+        limit: Any = Limit()
+        async for _ in Transport(None, "k")._events(response, limit, STALL):
+            pass
+        return now
+
+    assert asyncio.run(test()) + STALL <= Limit.moments[0]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sqlite3
 import time
+import weakref
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -709,10 +711,46 @@ def test_a_turn_that_nobody_can_stop_is_interrupted(
         turn, task = house.begin("go", [_forever])
         await wait_until(lambda: house.model.requests)
         with monkeypatch.context() as patch:
-            patch.setattr(house.journal, "take_controls", unreadable)
+            patch.setattr(house.journal, "new_controls", unreadable)
             house.journal.request_control(house.session, "stop")
             await wait_until(lambda: task.done() or house.runner._runs[turn.id]._broken_off)
         await asyncio.wait_for(task, 10)
         assert house.journal.turn(turn.id).state == "interrupted"
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize("end", ["done", "failed", "stopped"])
+def test_an_ended_turn_leaves_nothing_in_memory(house: Any, say: Any, wait_until: Any, end: str) -> None:
+    """Not even until somebody looks for garbage: its history may be large."""
+
+    async def test() -> weakref.ref[Any]:
+        broken = {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}
+        replies = {"done": say.reply(say.text("hi")), "failed": [broken], "stopped": [_forever]}
+        turn, task = house.begin("go", replies[end])
+        conversation = weakref.ref(house.runner._runs[turn.id]._conversation)
+        if end == "stopped":
+            await wait_until(lambda: house.model.requests)
+            house.journal.request_control(house.session, "stop")
+        await task
+        assert house.journal.turn(turn.id).state in {end, "interrupted"}
+        return conversation
+
+    gc.disable()
+    try:
+        assert asyncio.run(test())() is None
+    finally:
+        gc.enable()
+
+
+def test_a_call_that_takes_the_workspace_away_fails_none_but_the_next(house: Any, say: Any) -> None:
+    house.toggles |= {"max_parallel_tools": 1}
+    calls = [
+        say.call("c1", "bash", command='mv "$PWD" "$PWD.gone"; touch "$PWD"'),
+        say.call("c2", "bash", command="echo here"),
+    ]
+    turn = asyncio.run(
+        house.turn("go", say.reply(*calls, stop="tool_use"), say.reply(say.text("so it is gone")))
+    )
+    assert turn.state == "done"
+    assert "the workspace cannot be used" in house.results()["c2"]["content"][0]["text"]
