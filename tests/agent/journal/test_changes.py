@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from typing import TYPE_CHECKING
+
+import pytest
 
 from dcops.agent.journal.changes import Changes
 
@@ -69,11 +72,38 @@ def test_nothing_is_polled_while_nobody_waits() -> None:
     _run(test())
 
 
-def test_a_store_that_cannot_be_read_wakes_who_waits() -> None:
+def test_a_store_that_cannot_be_read_now_wakes_who_waits_and_is_looked_at_again() -> None:
     async def test() -> None:
-        versions = iter([1])
-        changes = Changes(lambda: next(versions))
+        faults = [False, True, True]
+
+        def version() -> int:
+            if faults and faults.pop(0):
+                raise sqlite3.OperationalError("disk I/O error")
+            return len(faults)
+
+        changes = Changes(version)
         with changes.watch("a") as bell:
-            assert await bell.wait()
+            assert await bell.wait(10)
+            while faults:
+                await bell.wait(10)
+            assert await bell.wait(10)  # what was committed meanwhile is seen
+
+    _run(test())
+
+
+def test_a_store_that_is_closed_wakes_who_waits() -> None:
+    async def test() -> None:
+        def version() -> int:
+            if changes._signals and changes._poller:
+                raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
+            return 1
+
+        changes = Changes(version)
+        with changes.watch("a") as bell:
+            assert await bell.wait(10)
+            poller = changes._poller
+            assert poller
+            with pytest.raises(sqlite3.ProgrammingError):
+                await poller
 
     _run(test())
