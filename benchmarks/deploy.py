@@ -13,7 +13,6 @@ Needs Docker and docker-compose (Debian: apt-get install docker-compose); withou
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from common.compose import Compose, compose_command
 from common.probes import Probes
 from common.project import DCOPS, CommandFailed, deployed, run, why_not
-from common.rows import Row, compared, report, warn_if_busy
+from common.rows import Row, command, compared
 
 from dcops.client import Client
 from dcops.operations.current import observe
@@ -261,15 +260,5 @@ def measured(*, quick: bool) -> list[Row]:
         return rows + growth(trial, times)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="three repetitions, not five")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
-    warn_if_busy()
-    report(measured(quick=options.quick), as_json=options.json)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__ or "", measured, "three repetitions, not five"))

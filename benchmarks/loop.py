@@ -9,7 +9,6 @@ its journal on disk in every figure; the crowd and the stops go through the real
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -27,7 +26,7 @@ from common.instance import running
 from common.peers import SDK, read_cpu, tool_runner
 from common.player import playing
 from common.replies import Script
-from common.rows import Row, compared, held, report, warn_if_busy
+from common.rows import Row, command, compared, held
 from common.tokens import token_rows
 
 if TYPE_CHECKING:
@@ -346,15 +345,5 @@ def measured(*, quick: bool) -> list[Row]:
         return rows + over_http(Path(directory), quick=quick)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="a smaller input, shorter replies, less often")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
-    warn_if_busy()
-    report(measured(quick=options.quick), as_json=options.json)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__ or "", measured, "a smaller input, shorter replies, less often"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 SCHEMA = "dcops.benchmark/1"
 
@@ -78,6 +79,23 @@ def _median(values: Sequence[float]) -> float | None:
 
 def _spread(values: Sequence[float]) -> tuple[float, float] | None:
     return (round(min(values), 3), round(max(values), 3)) if values else None
+
+
+def command(description: str, measured: Callable[..., Iterable[Row]], quick: str) -> int:
+    """The command of a benchmark.
+
+    Args:
+        description: What it measures; its first line is shown.
+        measured: Makes the rows, called with `quick`.
+        quick: What `--quick` changes.
+    """
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    warn_if_busy()
+    report(measured(quick=options.quick), as_json=options.json)
+    return 0
 
 
 def warn_if_busy() -> None:
