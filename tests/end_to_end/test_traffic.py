@@ -29,12 +29,17 @@ MERGED = {"TEXT_MESSAGE_CONTENT": "delta", "REASONING_MESSAGE_CONTENT": "delta",
 
 
 def told(events: list[Event]) -> list[list[tuple[str, str]]]:
-    """The turns of a session without times and ids: each message's text in one piece, the rest in order."""
+    """The turns of a session without times and ids: each message's text in one piece, the rest in order.
+
+    What a reply has cost is told when its stream has ended, and its calls run meanwhile: it stands last here.
+    """
     turns: list[list[tuple[str, str]]] = []
     for event in events:
         if event["type"] == "RUN_STARTED":
             turns.append([])
         turns[-1].append(_gist(event))
+    for turn in turns:
+        turn.sort(key=lambda each: each[0] == "usage")
     return [
         [_joined(kind, list(group)) for kind, group in groupby(turn, lambda each: each[0])] for turn in turns
     ]
