@@ -70,8 +70,8 @@ class EventStream:
                 if frames := self._told(news.take(self._after)):
                     yield frames
                     continue
-                # Asked before reading: what a turn wrote until it ended is then in this read at the latest.
                 await asyncio.sleep(0)  # a socket that takes all, or is gone, never makes this wait
+                # Asked before reading: what a turn wrote until it ended is then in this read at the latest.
                 last = self._last_frame()
                 if frames := self._told(self._read()):
                     news.ring()  # there may be more
